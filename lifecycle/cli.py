@@ -1,0 +1,171 @@
+"""The command line of ``argoexec``. Called by the console script and by ``python -m lifecycle.cli``.
+
+argparse, because this runs in every pod (19 ms; click 33, typer 116). A command's module is imported when it is called.
+The flags are the original's (spec 1.2): all of them parse, whether this command looks at them or not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from lifecycle.errors import InputError, LifecycleError, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "init": "prepare the inputs of a pod: the init container",
+    "wait": "wait for main, then save what it made: the wait container",
+    "run": "run one template of a Workflow file on this machine",
+    "explain": "tell what a pod did, from its journal",
+    "diagram": "draw a lifecycle, or the way a pod took through it",
+    "version": "print the version",
+}
+
+_IN_PODS = ("init", "wait", "version")
+"""Commands of the original: a usage error exits with its status, 1; with our own it is 2."""
+
+_KUBECTL = (
+    "as", "as-group", "as-uid", "certificate-authority", "client-certificate", "client-key", "cluster", "context",
+    "password", "proxy-url", "request-timeout", "server", "tls-server-name", "token", "user", "username",
+)  # fmt: skip
+_KUBECTL_SWITCHES = ("insecure-skip-tls-verify", "disable-compression")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        status = 1 if self.prog.rpartition(" ")[2] in (*_IN_PODS, "argoexec") else 2
+        self.print_usage(sys.stderr)
+        self.exit(status, f"{self.prog}: error: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status.
+
+    0 done · 1 an error, reported · 2 bad input or usage · 3 (``run``) main failed.
+    """
+    # A switch of Go's may stand alone or as --switch=true, and never takes the next word.
+    switches = {f"--{flag}" for flag in _KUBECTL_SWITCHES}
+    words = [f"{word}=true" if word in switches else word for word in (sys.argv[1:] if argv is None else argv)]
+    parser = _parser(words)
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        parser.prog = f"argoexec {args.command or ''}".rstrip()
+        parser.error(f"unknown: {' '.join(unknown)}")
+    if args.command is None:
+        parser.print_help()
+        return 0
+    set_up_logging(args.loglevel, args.log_format)
+    module = importlib.import_module(f"lifecycle.commands.{args.command}")
+    try:
+        status: int = module.main(args)
+        sys.stdout.flush()
+        return status
+    except (InputError, Unsupported) as error:
+        return _complain(error, 1 if args.command in _IN_PODS else 2)
+    except LifecycleError as error:
+        return _complain(error, 1)
+    except BrokenPipeError:
+        # The reader of our output has gone, as with `| head`: nobody is left to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _complain(error: LifecycleError, status: int) -> int:
+    print(f"argoexec: error: {error}", file=sys.stderr)  # noqa: T201
+    if error.remedy:
+        print(f"  → {error.remedy}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = _Parser(prog="argoexec", description="The executor of Argo pods, and of one template on your machine.")
+    _add_globals(parser, suppress=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    chosen = _chosen(words)
+    for name, about in COMMANDS.items():
+        sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        _add_globals(sub, suppress=True)
+        if name in _IN_PODS and name != "version":
+            sub.add_argument("ignored", nargs="*", help=argparse.SUPPRESS)  # the original ignores them (spec 1.2)
+        if name not in ("init", "wait") and (chosen is None or chosen == name):
+            importlib.import_module(f"lifecycle.commands.{name}").add_arguments(sub)
+    return parser
+
+
+def _chosen(words: Sequence[str]) -> str | None:
+    """The command on the command line, so that only its module is imported; ``None`` when there is none."""
+    return next((word for word in words if word in COMMANDS), None)
+
+
+def _add_globals(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
+    """Persistent flags: before or after the command. After it they have no default, so as not to undo those before."""
+
+    def default(value: object) -> object:
+        return argparse.SUPPRESS if suppress else value
+
+    group = parser.add_argument_group("global flags")
+    # `run` and its like have short help; the client-go overrides are for `init`, `wait` and `resource`.
+    hidden = argparse.SUPPRESS
+    group.add_argument("--kubeconfig", default=default(""), metavar="PATH", help=hidden if suppress else None)
+    group.add_argument("-n", "--namespace", default=default(""), help=hidden if suppress else None)
+    for flag in _KUBECTL:
+        group.add_argument(f"--{flag}", default=default(None), action="append" if flag == "as-group" else "store",
+                           help=hidden)  # fmt: skip
+    for flag in _KUBECTL_SWITCHES:
+        group.add_argument(f"--{flag}", default=default("false"), help=hidden)
+    group.add_argument(
+        "--pod-annotations", default=default("/argo/podmetadata/annotations"), metavar="PATH",
+        help=hidden if suppress else "the downward-API annotations file (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--loglevel", default=default("info"), choices=("debug", "info", "warn", "error"),
+        help=hidden if suppress else "what is logged to stderr (%(default)s)",
+    )  # fmt: skip
+    group.add_argument("--gloglevel", default=default("0"), help=hidden)
+    group.add_argument("--log-format", default=default("text"), choices=("text", "json"),
+                       help=hidden if suppress else None)  # fmt: skip
+
+
+class _TextFormat(logging.Formatter):
+    """``time=… level=… msg=…``, the shape of the original's logs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage().replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return (
+            f'time="{self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ")}" level={record.levelname.lower()} msg="{message}"'
+        )
+
+
+class _JsonFormat(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        import json
+
+        time = self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ")
+        return json.dumps({"time": time, "level": record.levelname.lower(), "msg": record.getMessage()})
+
+
+def set_up_logging(level: str, shape: str) -> None:
+    """Log to stderr; only our own logger, as client libraries log requests with their headers."""
+    import time
+
+    handler = logging.StreamHandler()
+    formatter: logging.Formatter = _JsonFormat() if shape == "json" else _TextFormat()
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logger = logging.getLogger("argoexec")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel({"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING}.get(level, logging.ERROR))
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The commands behind ``argoexec``: one module each, imported when it is called."""

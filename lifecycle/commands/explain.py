@@ -1,0 +1,127 @@
+"""``argoexec explain JOURNAL``: what a pod did, for a person on call. Needs nothing but the journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lifecycle import journal
+from lifecycle.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping, Sequence
+
+MARKS = {"done": "✓", "failed": "✗", "terminated": "■", "deadline": "⏱"}
+_ITEM_MARKS = {"failed": "✗", "skipped": "–", "abandoned": "■"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The journal's path."""
+    parser.add_argument("journal", type=Path, metavar="JOURNAL", help="a journal.jsonl, or the work dir it is in")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print it."""
+    path: Path = args.journal / "journal.jsonl" if args.journal.is_dir() else args.journal
+    try:
+        text = "\n".join(explain(journal.read(path)))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"a line of this journal lacks {error}", place=str(path)) from error
+    print(text)
+    return 0
+
+
+def explain(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The timeline, then what failed, why, and what to do."""
+    header, last = lines[0], lines[-1]
+    yield f"pod {header['pod']} · template {header['template']} · table {header['table']} · began {header['t']}"
+    yield ""
+    yield from _timeline(lines)
+    yield ""
+    failures = [line["failure"] for line in lines if line["kind"] == "failure"]
+    if last["kind"] == "end":
+        yield f"{last['verdict'].upper()} after {duration(last['s'])}"
+        if last.get("message") and not failures:
+            yield f"  {last['message']}"
+    else:
+        yield f"INTERRUPTED after {duration(last['s'])}: the journal ends {_where(lines)}"
+        yield "  → the executor was killed, or still runs; nothing after this line was recorded"
+    for number, failure in enumerate(failures, start=1):
+        yield ""
+        yield from _failure(failure, number, len(failures))
+
+
+def _timeline(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for line in lines:
+        at = f"{line['s']:9.3f} s  "
+        match line["kind"]:
+            case "enter":
+                yield f"{at}▸ {line['phase']}"
+            case "leave":
+                mark = MARKS.get(line["event"], "?")
+                yield f"{at}{mark} {line['phase']}: {line['event']} in {duration(line['seconds'])} → {line['to']}"
+            case "attempt":
+                again = "no further attempt" if line["wait"] is None else f"again after {duration(line['wait'])}"
+                yield f"{at}    ! {line['item']}: attempt {line['attempt']}: {line['message']} ({again})"
+            case "item":
+                yield at + "    " + item_line(line["item"])
+            case "note":
+                yield f"{at}    · {line['text']}"
+
+
+def item_line(item: Mapping[str, Any]) -> str:
+    """One line on what became of an item."""
+    mark = _ITEM_MARKS.get(item["state"], "✓")
+    parts = [f"{mark} {item['kind']} {item['name']}".rstrip() + f": {item['state']}"]
+    if item["attempts"] > 1:
+        parts.append(f"{item['attempts']} attempts")
+    if item.get("bytes") is not None:
+        parts.append(size(item["bytes"]))
+    if item["seconds"]:
+        parts.append(duration(item["seconds"]))
+    return ", ".join(parts) + (f" — {item['note']}" if item.get("note") else "")
+
+
+def _failure(failure: Mapping[str, Any], number: int, total: int) -> Iterator[str]:
+    title = "WHAT FAILED" if total == 1 else f"WHAT FAILED ({number} of {total})"
+    of = f" of {failure['attempts']}" if failure["attempts"] else ""
+    yield title
+    yield f"  phase    {failure['phase']}"
+    if failure["item"]:
+        yield f"  item     {failure['item']}"
+    yield f"  attempt  {failure['attempt']}{of}"
+    yield f"  error    {failure['error']} ({failure['code']}): {failure['message']}"
+    for cause in failure["causes"]:
+        yield f"  cause    {cause}"
+    if failure["remedy"]:
+        yield f"  remedy   {failure['remedy']}"
+
+
+def _where(lines: Sequence[Mapping[str, Any]]) -> str:
+    for line in reversed(lines):
+        if line["kind"] == "enter":
+            return f"in {line['phase']}, which it entered at {line['s']:.3f} s"
+        if line["kind"] == "leave":
+            return f"on the way from {line['phase']} to {line['to']}"
+    return "before the first phase"
+
+
+def duration(seconds: float) -> str:
+    """``12 ms``, ``3.4 s``, ``2 min 5 s``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def size(count: float) -> str:
+    """``512 B``, ``3.4 MiB``."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1024 or unit == "GiB":
+            break
+    return f"{count:.1f} {unit}"

@@ -1,0 +1,153 @@
+"""What ``init`` and ``wait`` have in common: the pod around them, from flags, environment and files (spec 1.3, 1.5)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lifecycle import registry
+from lifecycle.archive.extract import Limits
+from lifecycle.clock import SystemClock
+from lifecycle.context import KNOWN_PROXIES, Pod, Settings
+from lifecycle.engine import Engine
+from lifecycle.errors import InputError, LifecycleError
+from lifecycle.files import LocalFiles, PodFiles
+from lifecycle.journal import FileJournal
+from lifecycle.policy import parse_duration
+from lifecycle.stopping import arm_deadline, handle_signals
+from lifecycle.table import Verdict
+from lifecycle.template import Template
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from lifecycle.clock import Clock
+    from lifecycle.files import Files
+    from lifecycle.ports import ControlPlane
+    from lifecycle.table import Table
+
+log = logging.getLogger("argoexec")
+
+ZERO_TIME = "0001-01-01T00:00:00Z"
+
+
+def run(table: Table, args: argparse.Namespace) -> int:
+    """Run one segment of the table in this pod.
+
+    Returns:
+        0 when it did all of its work; for ``wait`` also when main was stopped by a deadline or a signal and everything
+        there was has been saved (spec 5.18). 1 otherwise.
+    """
+    environ = os.environ
+    name = environ.get("ARGO_POD_NAME", "")
+    if not name:
+        raise InputError("it is not set", place="ARGO_POD_NAME", remedy="the controller sets it from metadata.name")
+    termination_log = Path(environ.get("ARGOEXEC_TERMINATION_LOG", "/dev/termination-log"))
+    try:
+        pod = _pod(table, args, name, environ, termination_log)
+        with handle_signals(pod):
+            arm_deadline(pod)
+            verdict = Engine(table, pod, environ=environ).run()
+    except LifecycleError as error:
+        _terminate_with(termination_log, f"{table.name}: {error}")
+        raise
+    message = pod.record.message()
+    if message:
+        log.log(logging.ERROR if pod.record.failures else logging.WARNING, "%s", message)
+        _terminate_with(termination_log, message)
+    log.info("%s %s", table.name, verdict.value)
+    saved_all = table.name == "wait" and not pod.record.failures
+    return 0 if verdict is Verdict.SUCCEEDED or saved_all else 1
+
+
+def _pod(table: Table, args: argparse.Namespace, name: str, environ: Mapping[str, str], termination_log: Path) -> Pod:
+    runtime_name = environ.get("ARGO_CONTAINER_RUNTIME_EXECUTOR") or "docker"
+    runtime = registry.resolve("runtime", runtime_name)
+    clock = SystemClock()
+    local = environ.get("ARGOEXEC_LOCAL_POD")
+    reported = Path(local) / "reported.json" if local else None
+    control: ControlPlane = registry.resolve("control plane", "local")(
+        Path(args.pod_annotations), reported, termination_log
+    )
+    template = Template(control.template())
+    secrets = environ.get("ARGOEXEC_SECRETS")
+    files: Files = LocalFiles.read(Path(local), Path(secrets) if secrets else None) if local else PodFiles()
+    default = f"/tmp/argo/{table.name}.journal.jsonl"  # noqa: S108 - the container's own layer, as spec 5.1
+    return Pod(
+        name=name,
+        template=template,
+        files=files,
+        control=control,
+        drivers=registry.drivers(files.secrets),
+        clock=clock,
+        journal=_journal(Path(environ.get("ARGOEXEC_JOURNAL") or default), clock),
+        runtime=lambda: runtime.from_environ(environ),
+        deadline=deadline(environ),
+        settings=settings(environ),
+    )
+
+
+def _journal(path: Path, clock: Clock) -> FileJournal:
+    try:
+        return FileJournal(path, clock)
+    except OSError as error:
+        raise InputError(
+            f"the journal cannot be written: {error.strerror}",
+            place=str(path),
+            remedy="name a writable place in ARGOEXEC_JOURNAL",
+        ) from error
+
+
+def settings(environ: Mapping[str, str]) -> Settings:
+    """What the environment sets (spec 1.3, 5.17, and ours with the prefix ``ARGOEXEC_``).
+
+    Raises:
+        InputError: a value of the wrong kind; the variable is named.
+    """
+    late = environ.get("ARGOEXEC_LATE_SIDECARS")
+    asked = environ.get("ARGO_INCLUDE_SCRIPT_OUTPUT")
+    grace = _number(environ, "ARGO_TERMINATION_GRACE_PERIOD_SECONDS", 30.0)
+    return Settings(
+        parallelism=max(1, int(_number(environ, "ARGOEXEC_PARALLELISM", 8))),
+        grace=grace if grace > 0 else 30.0,
+        late_sidecars=KNOWN_PROXIES + tuple(name.strip() for name in (late or "").split(",") if name.strip()),
+        include_script_output=None if asked is None else asked.lower() == "true",
+        limits=Limits.from_environ(environ),
+    )
+
+
+def deadline(environ: Mapping[str, str]) -> datetime | None:
+    """``ARGO_DEADLINE`` (spec 5.9); the zero time is none.
+
+    Raises:
+        InputError: it is no RFC 3339 time: a start-up failure, as upstream.
+    """
+    text = environ.get("ARGO_DEADLINE", "")
+    if not text or text == ZERO_TIME:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"{text!r} is no RFC 3339 time", place="ARGO_DEADLINE") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _number(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name)
+    try:
+        return parse_duration(text) if text else default
+    except ValueError as error:
+        raise InputError(str(error), place=name) from error
+
+
+def _terminate_with(path: Path, message: str) -> None:
+    """Leave the message where the kubelet looks for it; a pod without that file is none of the kubelet's."""
+    try:
+        if path.exists():
+            path.write_text(message)
+    except OSError as error:
+        log.warning("the termination message could not be written: %s", error.strerror)

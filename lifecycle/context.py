@@ -1,0 +1,185 @@
+"""What is injected into the phases of one pod, and what they find out on the way."""
+
+from __future__ import annotations
+
+import random
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lifecycle.clock import Cancel
+from lifecycle.outcome import Item, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from lifecycle.archive.extract import Limits
+    from lifecycle.clock import Clock
+    from lifecycle.errors import Cancelled
+    from lifecycle.files import Files
+    from lifecycle.journal import Journal
+    from lifecycle.location import Location
+    from lifecycle.ports import (
+        Container,
+        ContainerSpec,
+        ControlPlane,
+        Driver,
+        ExecutionControl,
+        ExitStatus,
+        Runtime,
+        Sandbox,
+    )
+    from lifecycle.template import Template
+
+KNOWN_PROXIES = ("istio-proxy", "linkerd-proxy", "envoy", "kuma-sidecar", "consul-dataplane", "vault-agent")
+"""Containers that uploads may go through, by the names their injectors give them (upstream #1282, #12919)."""
+
+RESULT_LIMIT = 256 * 1024
+"""Bytes of stdout kept as the result, its end (spec 5.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What may be set from outside.
+
+    Attributes:
+        parallelism: how many items are in hand at once.
+        grace: seconds between TERM and KILL, and for saving after a SIGTERM (spec 5.17).
+        late_sidecars: containers that are killed only after the report.
+        include_script_output: capture stdout although the template is no script (spec 5.8).
+        progress: told of bytes moved: item, bytes so far.
+    """
+
+    parallelism: int = 8
+    grace: float = 30.0
+    late_sidecars: tuple[str, ...] = KNOWN_PROXIES
+    include_script_output: bool | None = None
+    limits: Limits | None = None
+    progress: Callable[[str, int], None] = lambda *_: None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """In the inbox: somebody wants an end."""
+
+    reason: Cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class ControlChanged:
+    """In the inbox: the execution control may be another (SIGUSR2, or its file has changed)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What a sandbox starts: init containers in order, then main and the sidecars."""
+
+    init_containers: Sequence[ContainerSpec]
+    main: ContainerSpec
+    sidecars: Sequence[ContainerSpec]
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the phases have found out, for those that follow; becomes the report."""
+
+    main: Container | None = None
+    exit: ExitStatus | None = None
+    result: str | None = None
+    parameters: dict[str, str] = field(default_factory=dict)
+    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    items: list[Item] = field(default_factory=list)
+
+
+class Pod:
+    """One pod: its template, its ports, its time, and what became of it."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        template: Template,
+        files: Files,
+        control: ControlPlane,
+        drivers: Callable[[Location], Driver],
+        clock: Clock,
+        journal: Journal,
+        runtime: Callable[[], Runtime] | None = None,
+        sandbox: Sandbox | None = None,
+        launch: Launch | None = None,
+        deadline: datetime | None = None,
+        settings: Settings | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Take what is injected.
+
+        Args:
+            name: the pod's.
+            template: substituted; nothing is left to be replaced.
+            files: where the executor's side of the mounts is.
+            control: template in, execution control in, report out.
+            drivers: makes a driver for a location; called for every attempt, so that credentials are read anew.
+            clock: the only source of time.
+            journal: told of everything before the next step begins.
+            runtime: makes the runtime when a phase needs one.
+            sandbox: starts the containers, in a local run.
+            launch: what it starts.
+            deadline: when the step must be over, UTC.
+            settings: what may be set from outside.
+            rng: jitter comes from it; tests seed it.
+        """
+        self.name = name
+        self.template = template
+        self.files = files
+        self.control = control
+        self.drivers = drivers
+        self.clock = clock
+        self.journal = journal
+        self.sandbox = sandbox
+        self.launch = launch
+        self.deadline = deadline
+        self.settings = settings or Settings()
+        self.rng = rng or random.Random()  # noqa: S311 - jitter
+        self.cancel = Cancel()
+        self.abandon = Cancel()
+        self.stops = 0
+        self.inbox = clock.inbox()
+        self.record = Record()
+        self.found = Findings()
+        self.execution: ExecutionControl | None = None
+        self._runtime = runtime
+        self._made: Runtime | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def runtime(self) -> Runtime:
+        """The container runtime, made when it is first needed: ``init`` needs none."""
+        with self._lock:
+            if self._made is None:
+                if self._runtime is None:
+                    raise RuntimeError("this lifecycle was given no runtime")
+                self._made = self._runtime()
+            return self._made
+
+    @property
+    def main_failed(self) -> bool:
+        """Whether main ended badly or was stopped: then an output that is not there is no failure of its own."""
+        return self.record.cancelled is not None or (self.found.exit is not None and self.found.exit.code != 0)
+
+    def stop(self, reason: Cancelled) -> None:
+        """Somebody wants an end. The first wish is a polite one; each further one allows less.
+
+        First: the present wait ends, main gets TERM and its grace, what can be saved is saved. Second: main is killed
+        at once, or, when main has ended, nothing more is begun. Third: what is not saved yet is abandoned.
+        """
+        self.stops += 1
+        self.cancel.set(reason)
+        self.inbox.put(Stop(reason))
+        if self.stops > 2 or (self.stops > 1 and self.found.exit is not None):
+            self.abandon.set(reason)
+
+    def identity(self) -> Mapping[str, Any]:
+        """What the journal's header says of the pod."""
+        return {"pod": self.name, "template": self.template.name}

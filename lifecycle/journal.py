@@ -1,0 +1,116 @@
+"""The journal: one JSON object a line, fsynced before the next step begins.
+
+A line is one of ``pod`` (the header), ``enter``, ``leave`` (a transition), ``attempt`` (one that failed), ``item``,
+``failure``, ``note``, ``end``. Every line has ``t`` (wall clock, RFC 3339 UTC) and ``s`` (seconds since the header).
+``argoexec explain`` reads it for a person, ``argoexec diagram --journal`` draws the way from it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lifecycle.errors import InputError
+
+if TYPE_CHECKING:
+    from lifecycle.clock import Clock
+
+VERSION = 1
+
+
+class Journal(Protocol):
+    """Where the engine tells what it does."""
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Add one line; it is on the disk when this returns."""
+
+
+class FileJournal:
+    """A journal in a file. A failing disk must not fail the pod: it is told to ``on_error`` once and writing stops."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._clock = clock
+        self._began = clock.monotonic()
+        self._lock = threading.Lock()
+        self.error: OSError | None = None
+        self._fd: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Add one line and fsync it; the lock keeps the lines of parallel items whole."""
+        line = {
+            "t": timestamp(self._clock),
+            "s": round(self._clock.monotonic() - self._began, 4),
+            "kind": kind,
+        } | fields
+        data = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        with self._lock:
+            if self._fd is None:
+                return
+            try:
+                os.write(self._fd, data)
+                os.fdatasync(self._fd)
+            except OSError as error:
+                self.error = error
+                self._shut()
+
+    def close(self) -> None:
+        """Close the file; later lines are dropped."""
+        with self._lock:
+            self._shut()
+
+    def _shut(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+class MemoryJournal:
+    """A journal for tests and dry runs: the lines are in ``lines``."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.lines: list[dict[str, Any]] = []
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Keep one line."""
+        self.lines.append({"t": timestamp(self._clock), "s": self._clock.monotonic(), "kind": kind} | fields)
+
+
+def timestamp(clock: Clock) -> str:
+    """RFC 3339 in UTC with milliseconds, as Kubernetes writes times."""
+    return clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal. A torn last line (a crash in mid-write) is left out.
+
+    Raises:
+        InputError: the file cannot be read, or is no journal; the message names the line.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", place=str(path)) from error
+    lines: list[dict[str, Any]] = []
+    *whole, torn = data.split(b"\n")
+    for number, raw in enumerate(whole, start=1):
+        try:
+            line = json.loads(raw)
+            kind = line["kind"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError("this is not a line of a journal", place=f"{path}:{number}") from error
+        if number == 1 and (kind != "pod" or line.get("version") != VERSION):
+            raise InputError(f"this is not a journal of version {VERSION}", place=f"{path}:1")
+        lines.append(line)
+    if not lines:
+        raise InputError(
+            "this is not a journal" if torn else "the journal is empty",
+            place=str(path),
+            remedy="give the journal.jsonl that `argoexec run` names at its end",
+        )
+    return lines

@@ -1,0 +1,118 @@
+"""Where an artifact is: its location's type, configuration and key (spec 1.6, 1.11, 1.13).
+
+The raw dict of the template stays the truth. A location is split into what says *which store* (the configuration, by
+which drivers are shared) and what says *which object* (the key).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from lifecycle.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# The driver's choice when several are present is this order (spec 1.6); the later types follow, ours is last.
+KEY_FIELDS = {
+    "s3": "key",
+    "http": "url",
+    "git": "repo",
+    "artifactory": "url",
+    "hdfs": "path",
+    "raw": "data",
+    "gcs": "key",
+    "oss": "key",
+    "azure": "blob",
+    "plugin": "key",
+    "fsspec": "url",
+}
+_REQUIRED = {"s3": "bucket", "hdfs": "addresses", "gcs": "bucket", "oss": "bucket", "azure": "container"}
+_URL_KEYS = {"http", "artifactory", "fsspec"}
+ARCHIVE_TYPES = ("s3", "artifactory", "hdfs", "gcs", "oss", "azure", "fsspec")
+"""The types an ``archiveLocation`` may have: those that can be saved to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One object, or one directory, of one store.
+
+    Attributes:
+        type: the key of the artifact it stood under, such as ``s3``; also the driver's name.
+        config: everything but the key.
+        key: what names the object; for http a URL, for git the repository, for raw the data itself.
+    """
+
+    type: str
+    config: Mapping[str, Any]
+    key: str
+
+    @property
+    def store(self) -> str:
+        """Equal for two locations of one store: what a driver is shared by. Holds no secret, only selectors."""
+        return f"{self.type}:{json.dumps(self.config, sort_keys=True, default=str)}"
+
+    def join(self, name: str) -> Location:
+        """The location of ``name`` below this one; in a URL the path is joined, its query stays."""
+        if self.type not in _URL_KEYS:
+            return Location(self.type, self.config, f"{self.key.rstrip('/')}/{name}" if self.key else name)
+        scheme, netloc, path, query, fragment = urlsplit(self.key)
+        url = urlunsplit((scheme, netloc, f"{path.rstrip('/')}/{name}", query, fragment))
+        if not netloc and self.key.startswith(f"{scheme}://") and not url.startswith(f"{scheme}://"):
+            url = f"{scheme}://" + url.removeprefix(f"{scheme}:")  # memory://a: urlunsplit drops an empty authority
+        return Location(self.type, self.config, url)
+
+    def raw(self) -> dict[str, Any]:
+        """As it stands in an artifact: ``{"s3": {…, "key": …}}``."""
+        return {self.type: dict(self.config) | {KEY_FIELDS[self.type]: self.key}}
+
+    def __str__(self) -> str:
+        """For messages: the store and the key, never credentials, never a raw artifact's data."""
+        if self.type == "raw":
+            return f"raw ({len(self.key)} characters)"
+        if self.type in _URL_KEYS | {"git"}:
+            return f"{self.type} {without_userinfo(self.key)}"
+        store = self.config.get("bucket") or self.config.get("container") or ""
+        return f"{self.type}://{store}/{self.key.lstrip('/')}"
+
+
+def without_userinfo(url: str) -> str:
+    """The URL without user, password and query: the three places where people put secrets."""
+    scheme, netloc, path, query, _ = urlsplit(url)
+    return urlunsplit((scheme, netloc.rpartition("@")[2], path, "…" if query else "", ""))
+
+
+def of_artifact(artifact: Mapping[str, Any], *, place: str = "") -> Location | None:
+    """The location an artifact names, or ``None``: the "has a location" test (spec 1.6).
+
+    Raises:
+        InputError: it has one whose key is not a string.
+    """
+    for kind, key_field in KEY_FIELDS.items():
+        config = artifact.get(kind)
+        if not isinstance(config, dict) or not _names_something(kind, config):
+            continue
+        key = config.get(key_field, "")
+        if not isinstance(key, str):
+            raise InputError("expected a string", place=f"{place}.{kind}.{key_field}")
+        return Location(kind, {name: value for name, value in config.items() if name != key_field}, key)
+    return None
+
+
+def relocated(artifact: Mapping[str, Any], archive: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A key-only artifact (spec 5.7) with the store of the archive location; any other as it is."""
+    for kind in ARCHIVE_TYPES:
+        config = artifact.get(kind)
+        store = (archive or {}).get(kind)
+        if isinstance(config, dict) and isinstance(store, dict) and not _names_something(kind, config):
+            return dict(artifact) | {kind: store | config}
+    return dict(artifact)
+
+
+def _names_something(kind: str, config: Mapping[str, Any]) -> bool:
+    if kind == "raw":
+        return True
+    return bool(config.get(_REQUIRED.get(kind, KEY_FIELDS[kind])))

@@ -1,0 +1,59 @@
+"""capturing: main's stdout as the result (spec 1.14). Its exit code came with its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lifecycle.context import RESULT_LIMIT
+from lifecycle.outcome import ItemState
+from lifecycle.stay import Task
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from lifecycle.context import Pod
+    from lifecycle.stay import Stay
+
+
+def capture(pod: Pod, stay: Stay) -> None:
+    """Keep the end of stdout, when the template or the controller wants it."""
+    if not wanted(pod):
+        return
+    item = stay.item("result", "")
+    main = pod.found.main
+    if main is None:
+        stay.settle(item, ItemState.ABANDONED, "main never ran")
+        return
+
+    def work() -> None:
+        with pod.runtime.open_output(main, combined=False) as stream:
+            kept, total = tail(stream, RESULT_LIMIT)
+        if total > RESULT_LIMIT:
+            item.note = f"only the last {RESULT_LIMIT // 1024} KiB of {total} bytes are kept"
+        # The annotation is JSON, so it is text: bytes that are none become U+FFFD.
+        pod.found.result = kept.decode(errors="replace").removesuffix("\n")
+        item.size = total
+
+    stay.perform(Task(item, work, ItemState.CAPTURED))
+    if item.state is ItemState.CAPTURED:
+        pod.found.items.append(item)
+
+
+def wanted(pod: Pod) -> bool:
+    """Always for scripts, as in v2.3.0, unless the controller says no; for containers when it says so (5.1, 5.8)."""
+    asked = pod.settings.include_script_output
+    if asked is None and pod.execution is not None:
+        asked = pod.execution.include_script_output
+    is_script = pod.template.view.container is None and pod.template.view.script is not None
+    return is_script if asked is None else asked
+
+
+def tail(stream: BinaryIO, limit: int) -> tuple[bytes, int]:
+    """The last ``limit`` bytes of a stream, and how many it had; memory is bounded by twice the limit."""
+    kept, total = b"", 0
+    while chunk := stream.read(64 * 1024):
+        total += len(chunk)
+        kept += chunk
+        if len(kept) > 2 * limit:
+            kept = kept[-limit:]
+    return kept[-limit:], total

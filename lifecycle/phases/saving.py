@@ -1,0 +1,177 @@
+"""saving: parameters, logs and artifacts, each an item of its own (spec 1.11 to 1.13). None stops another."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from lifecycle import location as locations
+from lifecycle import transfer
+from lifecycle.errors import BadRequest, LifecycleError, NotFound, Unsupported
+from lifecycle.outcome import ItemState
+from lifecycle.phases.annotating import ANNOTATION_LIMIT
+from lifecycle.source import MirrorSource, RuntimeSource
+from lifecycle.stay import Task
+from lifecycle.template import check_path, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lifecycle.context import Pod
+    from lifecycle.location import Location
+    from lifecycle.outcome import Item
+    from lifecycle.stay import Stay
+    from lifecycle.template import Artifact, Parameter
+
+LOG_ARTIFACT, LOG_FILE = "main-logs", "main.log"
+
+
+def save(pod: Pod, stay: Stay) -> None:
+    """Save everything the template's outputs name, and the logs when they are to be kept.
+
+    The order is that of a short grace: parameters, logs, artifacts. When main never ran there is nothing to save, and
+    when it failed or was stopped an output that is not there is no failure of its own.
+    """
+    tasks = [_parameter(pod, stay, one, n) for n, one in enumerate(pod.template.view.outputs.parameters)]
+    tasks += [_log(pod, stay)] if pod.template.archive_location.get("archiveLogs") else []
+    view, raw = pod.template.view.outputs.artifacts, pod.template.raw_artifacts("outputs")
+    tasks += [_artifact(pod, stay, n, *pair) for n, pair in enumerate(zip(view, raw, strict=True))]
+    if pod.found.main is None:
+        for task in tasks:
+            stay.settle(task.item, ItemState.ABANDONED, "main never ran")
+        return
+    stay.perform_all(tasks)
+    pod.found.items += [item for item in stay.items if item.state is ItemState.SAVED]
+
+
+def source_of(pod: Pod, path: str) -> MirrorSource | RuntimeSource:
+    """Where an output is read: through the mirror below a mount, else through the runtime."""
+    if pod.template.is_mirrored(path):
+        return MirrorSource(pod.files.mirrored(path), path)
+    main = pod.found.main
+    if main is None:
+        raise NotFound("main never ran")
+    return RuntimeSource(pod.runtime, main, path)
+
+
+# --- parameters -----------------------------------------------------------------------------------------------------
+
+
+def _parameter(pod: Pod, stay: Stay, parameter: Parameter, number: int) -> Task:
+    item = stay.item("parameter", parameter.name)
+    source = parameter.value_from
+    default = source.default if source else None
+
+    def work() -> None:
+        if source is None or not source.path:
+            if parameter.value is None and default is not None:
+                pod.found.parameters[parameter.name] = text_of(default).removesuffix("\n")
+            item.note = "no path: left as it is"
+            return
+        path = check_path(source.path, place=f"$.outputs.parameters[{number}].valueFrom.path")
+        try:
+            with source_of(pod, path).open_file() as file:
+                data = _read_whole(file, path)
+        except (LifecycleError, OSError) as error:
+            if default is None:
+                raise
+            item.note = f"the default is used: {error}"
+            pod.found.parameters[parameter.name] = text_of(default).removesuffix("\n")
+            return
+        item.size = len(data)
+        # One newline, exactly: what `echo` adds (spec 1.12).
+        pod.found.parameters[parameter.name] = data.decode(errors="replace").removesuffix("\n")
+
+    return Task(item, work, ItemState.SAVED, optional=pod.main_failed)
+
+
+def _read_whole(file: BinaryIO, path: str) -> bytes:
+    data = bytearray()
+    while chunk := file.read(64 * 1024):
+        data += chunk
+        if len(data) > ANNOTATION_LIMIT:
+            raise BadRequest(
+                f"{path} is larger than the {ANNOTATION_LIMIT // 1024} KiB that all outputs of a pod may have",
+                remedy="make it an artifact",
+            )
+    return bytes(data)
+
+
+# --- logs -----------------------------------------------------------------------------------------------------------
+
+
+def _log(pod: Pod, stay: Stay) -> Task:
+    item = stay.item("log", LOG_ARTIFACT)
+
+    def work() -> None:
+        archive = _archive_location(pod)
+        target = archive.join(LOG_FILE)
+        moved = _moved(pod, item)
+        main = pod.found.main
+        if main is None:
+            raise NotFound("main never ran")
+        with pod.runtime.open_output(main, combined=True) as stream:
+            transfer.save_stream(pod.drivers(target), target, stream, moved)
+        item.size = moved.size
+        # A copy of the archive location, archiveLogs and all (spec 1.11).
+        pod.found.artifacts[LOG_ARTIFACT] = {"name": LOG_ARTIFACT, "archiveLogs": True} | target.raw()
+
+    return Task(item, work, ItemState.SAVED)
+
+
+# --- artifacts ------------------------------------------------------------------------------------------------------
+
+
+def _artifact(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[str, Any]) -> Task:
+    item = stay.item("artifact", artifact.name)
+    place = f"$.outputs.artifacts[{number}]"
+
+    def work() -> None:
+        path = check_path(artifact.path, place=f"{place}.path")
+        target, reported = destination(pod, artifact, raw, place)
+        moved = _moved(pod, item)
+        driver = pod.drivers(target)
+        source = source_of(pod, path)
+        match artifact.archive_kind:
+            case "tar":
+                transfer.save_archive(driver, target, source, artifact.compression_level, moved)
+            case "none":
+                transfer.save_files(driver, target, source, width=pod.settings.parallelism, moved=moved)
+            case kind:
+                raise Unsupported(f"archive {kind} comes with a later release", remedy="use tar or none")
+        item.size, item.note = moved.size, moved.note
+        pod.found.artifacts[artifact.name] = reported
+
+    return Task(item, work, ItemState.SAVED, optional=artifact.optional or pod.main_failed)
+
+
+def destination(pod: Pod, artifact: Artifact, raw: dict[str, Any], place: str) -> tuple[Location, dict[str, Any]]:
+    """Where it goes, and how it is reported (spec 1.13).
+
+    A key of its own is used verbatim. Without one it goes below the archive location by its file name.
+
+    Raises:
+        BadRequest: it has none, and there is no archive location.
+    """
+    own = locations.of_artifact(locations.relocated(raw, pod.template.archive_location), place=place)
+    if own is not None and own.key:
+        return own, raw
+    suffix = {"tar": ".tgz", "zip": ".zip"}.get(artifact.archive_kind)
+    name = f"{artifact.name}{suffix}" if suffix else posixpath.basename(artifact.path.rstrip("/"))
+    target = (own or _archive_location(pod)).join(name)
+    return target, raw | target.raw()
+
+
+def _archive_location(pod: Pod) -> Location:
+    found = locations.of_artifact(pod.template.archive_location, place="$.archiveLocation")
+    if found is None or found.type not in locations.ARCHIVE_TYPES:
+        raise BadRequest(
+            "there is no archive location to save to",
+            remedy="configure an artifact repository, or give the artifact a location of its own",
+        )
+    return found
+
+
+def _moved(pod: Pod, item: Item) -> transfer.Moved:
+    tell: Callable[[int], None] = lambda size: pod.settings.progress(str(item), size)  # noqa: E731
+    return transfer.Moved(tell=tell)

@@ -1,0 +1,58 @@
+"""staging: the script or the manifest to its file (spec 1.8)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+from lifecycle.outcome import ItemState
+from lifecycle.stay import Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lifecycle.context import Pod
+    from lifecycle.stay import Stay
+
+
+def stage(pod: Pod, stay: Stay) -> None:
+    """Write what the template carries inline. Other templates have nothing to stage."""
+    view = pod.template.view
+    if view.container is not None:
+        return
+    if view.script is not None:
+        # 0755 as from v3.5.11: a source with a shebang may be executed; earlier releases wrote 0644.
+        _write(stay, "script", pod.files.script, view.script.source, 0o755)
+    elif view.resource is not None:
+        _write(stay, "manifest", pod.files.manifest, view.resource.manifest, 0o644)
+
+
+def _write(stay: Stay, kind: str, path: Path, text: str, mode: int) -> None:
+    item = stay.item(kind, "")
+
+    def work() -> None:
+        item.size = write_whole(path, text.encode(), mode)
+
+    stay.perform(Task(item, work, ItemState.DONE))
+
+
+def write_whole(path: Path, data: bytes, mode: int) -> int:
+    """Write a file so that it is there as a whole or not at all, whatever the umask; its size in bytes.
+
+    Raises:
+        OSError: classified by the caller.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return len(data)

@@ -1,0 +1,61 @@
+"""starting: what the kubelet does in a cluster. Init containers one after another, then main and the sidecars."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from lifecycle.errors import LifecycleError, Permanent
+from lifecycle.outcome import ItemState
+from lifecycle.stay import Task
+
+if TYPE_CHECKING:
+    from lifecycle.context import Pod
+    from lifecycle.ports import ContainerSpec, Sandbox
+    from lifecycle.stay import Stay
+
+
+class InitContainerFailed(Permanent):
+    """An init container of the user's ended with another code than 0: main is not started."""
+
+
+def start(pod: Pod, stay: Stay) -> None:
+    """Run and start what the launch says; sidecars after main, in the order of the pod (spec 1.7).
+
+    Raises:
+        InitContainerFailed: what a kubelet does then: nothing more is started.
+    """
+    if pod.sandbox is None or pod.launch is None:
+        raise LifecycleError("this lifecycle was given no sandbox to start containers in")
+    for spec in pod.launch.init_containers:
+        _run_init(pod.sandbox, stay, spec)
+        if stay.items[-1].state is not ItemState.DONE:
+            return
+    for spec in (pod.launch.main, *pod.launch.sidecars):
+        item = stay.item("container", spec.name)
+        stay.perform(Task(item, lambda spec=spec: _start(pod.sandbox, spec), ItemState.DONE))  # type: ignore[misc]
+        if item.state is not ItemState.DONE:
+            return
+
+
+def _start(sandbox: Sandbox, spec: ContainerSpec) -> None:
+    sandbox.start(spec)
+
+
+def _run_init(sandbox: Sandbox, stay: Stay, spec: ContainerSpec) -> None:
+    def work() -> None:
+        status = sandbox.run_init(spec, stay.cancel)
+        if status.code != 0:
+            raise InitContainerFailed(f"the init container {spec.name!r} {how_it_ended(status.code)}")
+
+    stay.perform(Task(stay.item("init container", spec.name), work, ItemState.DONE))
+
+
+def how_it_ended(code: int) -> str:
+    """``exited with code 3``, or ``was killed by SIGKILL (137)``."""
+    if code > 128:
+        try:
+            return f"was killed by {signal.Signals(code - 128).name} ({code})"
+        except ValueError:
+            pass
+    return f"exited with code {code}"

@@ -1,0 +1,245 @@
+"""The ports: what a phase asks of the world. Whoever implements one runs its conformance suite.
+
+Three kinds of adapters are injected: a :class:`Runtime` (the containers of the pod), :class:`Driver` (a store) and a
+:class:`ControlPlane` (template and execution control in, report out). The local runner needs a fourth, a
+:class:`Sandbox`, because it plays the kubelet. Adapters raise only errors of :mod:`lifecycle.errors`; they translate
+what their client library raises where they meet it, and decide nothing about retries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from lifecycle.clock import Cancel
+    from lifecycle.secret import SecretReader
+
+
+# --- runtime ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container of this pod. ``id`` is what its runtime calls it, without a ``scheme://``."""
+
+    name: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a container ended. ``code`` is 128 + n after signal n; ``reason`` is the runtime's word, e.g. OOMKilled."""
+
+    code: int
+    reason: str = ""
+
+
+class Runtime(Protocol):
+    """The containers of the pod this process belongs to (spec 2)."""
+
+    def find_main(self, cancel: Cancel) -> Container:
+        """Block until main has started, and take hold of its root, so that it can be read after its end.
+
+        Raises:
+            MainNotStarted: it never will.
+            Cancelled: the token was set.
+        """
+
+    def wait(self, container: Container, cancel: Cancel, timeout: float | None = None) -> ExitStatus | None:
+        """Block until the container has ended and its output is complete; ``None`` after ``timeout`` seconds.
+
+        Raises:
+            Cancelled: the token was set.
+            Transient: the connection broke; waiting again may work.
+        """
+
+    def others(self) -> Sequence[Container]:
+        """Every container but main and wait that still runs, injected ones included (spec 1.10)."""
+
+    def signal(self, container: Container, number: int) -> None:
+        """Send a signal to the container's first process. Already gone is success."""
+
+    def open_file(self, container: Container, path: str) -> BinaryIO:
+        """A regular file of the container's own file system, links followed inside it.
+
+        Raises:
+            NotFound: there is none.
+            Unsupported: this runtime cannot read a container's base layer.
+        """
+
+    def open_tar(self, container: Container, path: str) -> BinaryIO:
+        """The path as an uncompressed tar stream whose first entry is named by the path's base name.
+
+        Raises:
+            NotFound, Unsupported: as ``open_file``.
+        """
+
+    def open_output(self, container: Container, *, combined: bool) -> BinaryIO:
+        """What the container wrote: stdout alone, or stdout and stderr in the order they came."""
+
+
+# --- stores -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object below a key: its path relative to that key, and its bytes where the store tells."""
+
+    path: str
+    size: int | None = None
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """One store, with its credentials. A key is what names an object in it (for http: the URL).
+
+    Made by ``factory(config, secrets)``: ``config`` is the artifact's location without its key. An instance serves
+    several threads at once.
+    """
+
+    def open(self, key: str) -> BinaryIO:
+        """The object as a stream; the caller closes it. An attribute ``size`` may tell its bytes.
+
+        Raises:
+            NotFound: there is no object of exactly this key.
+        """
+
+    def save(self, key: str, stream: BinaryIO, size_hint: int | None) -> None:
+        """Store the stream, to its end, as one object; all or nothing.
+
+        ``size_hint`` is an upper bound of its bytes, to choose part sizes by.
+        """
+
+    def list(self, key: str) -> Iterator[StoredObject]:
+        """The objects below ``key + "/"``; folder markers are left out; nothing when there are none."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object; one that is not there is success."""
+
+
+@runtime_checkable
+class TreeDriver(Protocol):
+    """A store whose artifact is a directory by nature, such as a git repository."""
+
+    def load_tree(self, key: str, directory: Path) -> None:
+        """Fill the existing, empty ``directory``."""
+
+
+class DriverFactory(Protocol):
+    """What the registry's ``module:attr`` of a driver leads to."""
+
+    def __call__(self, config: Mapping[str, Any], secrets: SecretReader) -> Driver:
+        """A driver for one configuration.
+
+        Raises:
+            BadRequest: the configuration cannot work.
+            Unauthorized: a secret it names is not there.
+        """
+
+
+# --- control plane ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionControl:
+    """What the controller wants of a running pod (spec 1.9). ``terminate`` is its zero deadline."""
+
+    deadline: datetime | None = None
+    terminate: bool = False
+    include_script_output: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the executor tells the controller: the Outputs (spec 1.15), a message of at most 4 KiB, and progress."""
+
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    message: str = ""
+
+
+class ControlPlane(Protocol):
+    """The side of the pod that the controller talks to."""
+
+    def template(self) -> dict[str, Any]:
+        """The template as the controller wrote it, unknown fields and all.
+
+        Raises:
+            NotFound: there is none.
+            InputError: it is not JSON.
+        """
+
+    def execution(self) -> ExecutionControl:
+        """The execution control as it is now."""
+
+    def watch_execution(self, changed: Callable[[], None], cancel: Cancel) -> None:
+        """Block until ``cancel``, calling ``changed`` whenever the execution control may be another."""
+
+    def report(self, report: Report) -> None:
+        """Deliver; doing it twice is the same as once.
+
+        Raises:
+            Transient, Forbidden: and the like; the phase decides about another attempt.
+        """
+
+
+# --- sandbox ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A directory or file of the host that a container sees at ``target``."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """What the sandbox needs to run one container; everything is resolved, nothing is a Kubernetes object.
+
+    Attributes:
+        argv: command and arguments.
+        env: complete; nothing is inherited.
+        workdir: absolute; made if it is not there.
+        directories: absolute; made for everybody to write to if they are not there (the parents of output paths).
+        user, group: numeric; ``None`` is the sandbox's root.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    image: str = ""
+    workdir: str = "/"
+    mounts: tuple[Mount, ...] = ()
+    directories: tuple[str, ...] = ()
+    user: int | None = None
+    group: int | None = None
+
+
+class Sandbox(Protocol):
+    """Plays the kubelet for one pod on this machine (CRI's word for where a pod's containers live)."""
+
+    def run_init(self, spec: ContainerSpec, cancel: Cancel) -> ExitStatus:
+        """Run an init container to its end.
+
+        Raises:
+            Cancelled: the token was set; the container is dead.
+            Unsupported: the kernel refuses; the message says what to allow.
+        """
+
+    def start(self, spec: ContainerSpec) -> Container:
+        """Start main or a sidecar.
+
+        Raises:
+            BadRequest: the command is not there or cannot be executed.
+            Unsupported: as ``run_init``.
+        """
+
+    def close(self) -> None:
+        """Kill what still runs and let go of everything."""

@@ -1,0 +1,96 @@
+"""Names of adapters and drivers → ``module:attr``, imported when they are first asked for.
+
+A pod imports only what its template needs. The built-in names are here, so that no metadata is read for them;
+those of third parties come from the entry points ``argoexec.runtimes`` and ``argoexec.drivers``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lifecycle.errors import InputError, Unsupported
+from lifecycle.secret import SecretReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from lifecycle.location import Location
+    from lifecycle.ports import Driver
+
+RUNTIMES = {"local": "runtimes.local:LocalRuntime"}
+SANDBOXES = {"local": "runtimes.sandbox:LocalSandbox"}
+CONTROL_PLANES = {"local": "runtimes.downward:DownwardControlPlane"}
+DRIVERS = {
+    "raw": "drivers.raw:RawDriver",
+    "http": "drivers.http:HttpDriver",
+    "s3": "drivers.s3:S3Driver",
+    "fsspec": "drivers.fsspec:FsspecDriver",
+}
+RENDERERS = {
+    "mermaid": "diagrams.mermaid:render",
+    "dot": "diagrams.dot:render",
+    "svg": "diagrams.svg:render",
+}
+
+LATER = {
+    "runtime": ("docker", "kubelet", "k8sapi", "pns", "emissary"),
+    "driver": ("git", "artifactory", "hdfs", "gcs", "oss", "azure", "plugin"),
+}
+"""Names of the original that this release does not have yet: asking for one says so."""
+
+_TABLES = {
+    "runtime": (RUNTIMES, "argoexec.runtimes"),
+    "sandbox": (SANDBOXES, "argoexec.sandboxes"),
+    "control plane": (CONTROL_PLANES, "argoexec.controlplanes"),
+    "driver": (DRIVERS, "argoexec.drivers"),
+    "diagram format": (RENDERERS, "argoexec.diagrams"),
+}
+
+
+def resolve(kind: str, name: str) -> Any:
+    """What a name stands for.
+
+    Args:
+        kind: ``runtime``, ``sandbox``, ``control plane``, ``driver`` or ``diagram format``.
+        name: as the template or the environment gives it.
+
+    Raises:
+        Unsupported: one of the original's that comes with a later release.
+        InputError: nobody registered it, or what it leads to cannot be imported.
+    """
+    table, group = _TABLES[kind]
+    target = table.get(name) or _entry_point(group, name)
+    if target is None:
+        if name in LATER.get(kind, ()):
+            raise Unsupported(
+                f"the {kind} {name!r} comes with a later release of this executor",
+                remedy=f"this one has: {', '.join(sorted(table))}",
+            )
+        raise InputError(
+            f"there is no {kind} {name!r}",
+            remedy=f"there are: {', '.join(sorted(table))}; a package can register more as entry points {group!r}",
+        )
+    module, _, attr = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attr)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"the {kind} {name!r} cannot be imported from {target}: {error}") from error
+
+
+def drivers(secrets: Path) -> Callable[[Location], Driver]:
+    """Makes the driver of a location, anew at every call: credentials are read when they are needed."""
+    reader = SecretReader(secrets)
+
+    def make(location: Location) -> Driver:
+        driver: Driver = resolve("driver", location.type)(location.config, reader)
+        return driver
+
+    return make
+
+
+def _entry_point(group: str, name: str) -> str | None:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - 20 ms, only for names that are not ours
+
+    return next((point.value for point in entry_points(group=group, name=name)), None)

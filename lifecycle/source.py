@@ -1,0 +1,158 @@
+"""What is saved: a path of main's, seen through the executor's mirror of its mounts, or through the runtime.
+
+Below a mount the executor reads for itself, inside the mirror's root (spec 1.7.5); main's base layer only the runtime
+can read, as one tar stream (spec 1.13).
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+import tarfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from lifecycle.archive.tar import tar_chunks, walk_files
+from lifecycle.beneath import open_beneath
+from lifecycle.errors import BadRequest, CorruptData, LifecycleError, NotFound, Unavailable, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lifecycle.archive.tar import TarStats
+    from lifecycle.files import Mirrored
+    from lifecycle.ports import Container, Runtime
+
+_CHUNK = 64 * 1024
+
+
+class MirrorSource:
+    """A path below one of main's mounts."""
+
+    sequential = False
+
+    def __init__(self, mirrored: Mirrored, path: str) -> None:
+        self._mirrored = mirrored
+        self._path = path
+
+    def open_file(self) -> BinaryIO:
+        """The path as a regular file.
+
+        Raises:
+            NotFound: there is none.
+            BadRequest: it is something else.
+        """
+        with self._root() as root:
+            descriptor = open_beneath(root, self._mirrored.path)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise BadRequest(f"{self._path} is not a regular file")
+        return os.fdopen(descriptor, "rb", buffering=0)
+
+    def tar(self, found: TarStats) -> Iterator[bytes]:
+        """As a tar stream, named by the path's base name."""
+        with self._root() as root:
+            yield from tar_chunks(root, self._mirrored.path, posixpath.basename(self._path) or "root", found=found)
+
+    def files(self, found: TarStats) -> Iterator[tuple[str, int, Callable[[], BinaryIO]]]:
+        """Its files; each can be opened on its own, by any thread, while the walk goes on."""
+        with self._root() as root:
+            descriptor = open_beneath(root, self._mirrored.path)
+            try:
+                status = os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
+            if not stat.S_ISDIR(status.st_mode):
+                yield "", status.st_size, self.open_file
+                return
+            for file in walk_files(root, self._mirrored.path, found):
+                yield file.path, file.size, file.open
+
+    @contextmanager
+    def _root(self) -> Iterator[int]:
+        try:
+            root = os.open(self._mirrored.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise NotFound(f"{self._path}: its mount is not mirrored at {self._mirrored.root}") from error
+        try:
+            yield root
+        finally:
+            os.close(root)
+
+
+class RuntimeSource:
+    """A path of main's base layer."""
+
+    sequential = True
+
+    def __init__(self, runtime: Runtime, main: Container, path: str) -> None:
+        self._runtime = runtime
+        self._main = main
+        self._path = path
+
+    def open_file(self) -> BinaryIO:
+        """The path as a regular file.
+
+        Raises:
+            NotFound, Unsupported: as the runtime says.
+        """
+        return self._runtime.open_file(self._main, self._path)
+
+    def tar(self, found: TarStats) -> Iterator[bytes]:  # noqa: ARG002 - the runtime's stream says nothing of it
+        """The runtime's stream as it is: its first entry has the base name already."""
+        with self._runtime.open_tar(self._main, self._path) as stream:
+            while chunk := stream.read(_CHUNK):
+                yield chunk
+
+    def files(self, found: TarStats) -> Iterator[tuple[str, int, Callable[[], BinaryIO]]]:
+        """Its files, out of the stream: each must be read before the next one is asked for.
+
+        Raises:
+            CorruptData: the stream is no tar.
+            Unsupported: a hard link, whose content went by earlier.
+        """
+        base: str | None = None
+        filled: set[str] = set()
+        empty: list[str] = []
+        try:
+            with (
+                self._runtime.open_tar(self._main, self._path) as stream,
+                tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as archive,
+            ):
+                for member in archive:
+                    name = member.name.strip("/")
+                    base = name if base is None else base
+                    path = name[len(base) :].lstrip("/")
+                    filled.add(posixpath.dirname(path))
+                    if member.islnk():
+                        raise Unsupported(
+                            f"{name} is a hard link, which a stream cannot be split at",
+                            remedy="save it with archive tar, or from a volume",
+                        )
+                    if member.isfile():
+                        yield path, member.size, _opener(archive, member)
+                    elif member.isdir():
+                        empty.append(path)
+                    else:
+                        found.skipped.append(f"{path} ({_what(member)})")
+                    archive.members = []  # type: ignore[attr-defined] # else every header stays in memory
+        except tarfile.ReadError as error:
+            raise CorruptData(f"the container's tar stream is broken: {error}") from error
+        except EOFError as error:
+            raise Unavailable("the container's tar stream ended early") from error
+        found.skipped.extend(f"{path}/ (empty directory)" for path in empty if path not in filled)
+
+
+def _opener(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], BinaryIO]:
+    def opened() -> BinaryIO:
+        file = archive.extractfile(member)
+        if file is None:
+            raise LifecycleError(f"{member.name} has no content")
+        return file  # type: ignore[return-value]
+
+    return opened
+
+
+def _what(member: tarfile.TarInfo) -> str:
+    return f"link to {member.linkname}" if member.issym() else "special file"

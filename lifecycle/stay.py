@@ -1,0 +1,197 @@
+"""One stay in one phase: its items, their attempts, and the bounded pool they run in."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from lifecycle.errors import Cancelled, LifecycleError, NotFound
+from lifecycle.outcome import Failure, Item, ItemState
+from lifecycle.policy import Attempts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lifecycle.clock import Cancel, Inbox
+    from lifecycle.context import Pod
+    from lifecycle.policy import RetryPolicy
+    from lifecycle.table import Phase
+
+T = TypeVar("T")
+
+log = logging.getLogger("argoexec")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One item and what is done about it.
+
+    Attributes:
+        item: whose state it moves.
+        work: one attempt; called again under the phase's policy.
+        then: the state the item is in when it has worked.
+        optional: an item that is not there is skipped instead of failed (spec 1.8, 1.13).
+    """
+
+    item: Item
+    work: Callable[[], None]
+    then: ItemState
+    optional: bool = False
+
+
+class Stay:
+    """What a phase has in hand while it runs: a way to perform items, and to say what failed."""
+
+    def __init__(self, pod: Pod, phase: Phase, policy: RetryPolicy) -> None:
+        self.phase = phase
+        self.policy = policy
+        self.items: list[Item] = []
+        self._pod = pod
+        self._began = pod.clock.monotonic()
+        self._ended: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasted, so far or in all."""
+        return (self._ended if self._ended is not None else self._pod.clock.monotonic()) - self._began
+
+    @property
+    def cancel(self) -> Cancel:
+        """What ends its waits: the pod's own token, or in a phase that tidies up the one of the last grace."""
+        return self._pod.cancel if self.phase.cancellable else self._pod.abandon
+
+    def close(self) -> None:
+        """The phase is over."""
+        self._ended = self._pod.clock.monotonic()
+
+    def item(self, kind: str, name: str) -> Item:
+        """A new item of this phase."""
+        item = Item(kind=kind, name=name, phase=self.phase.state)
+        self.items.append(item)
+        return item
+
+    def settle(self, item: Item, state: ItemState, note: str = "") -> None:
+        """Move an item without an attempt, and tell the journal."""
+        item.move(state)
+        item.note = note or item.note
+        self._pod.journal.write("item", phase=self.phase.state, item=item.record())
+
+    def fail(self, failure: Failure) -> None:
+        """Keep a failure: in the record, the journal and the log."""
+        self._pod.record.add(failure)
+        self._pod.journal.write("failure", failure=failure.record())
+        log.error("%s", failure)
+
+    def note(self, text: str) -> None:
+        """Tell what is worth knowing and is no failure."""
+        self._pod.journal.write("note", phase=self.phase.state, text=text)
+        log.warning("%s: %s", self.phase.state, text)
+
+    def attempt(self, subject: Item | str, work: Callable[[], T], *, cancel: Cancel | None = None) -> T:
+        """Call ``work`` under the phase's policy, every failed attempt in the journal.
+
+        Raises:
+            LifecycleError: what the last attempt raised.
+        """
+        item = subject if isinstance(subject, Item) else None
+        clock = self._pod.clock
+        began = clock.monotonic()
+
+        def failed(number: int, error: LifecycleError, wait: float | None) -> None:
+            self._pod.journal.write(
+                "attempt",
+                phase=self.phase.state,
+                item=str(subject),
+                attempt=number,
+                error=type(error).__name__,
+                message=error.message,
+                wait=None if wait is None else round(wait, 3),
+            )
+            if wait is not None:
+                log.warning("%s: %s: attempt %d: %s; again in %.1f s", self.phase.state, subject, number, error, wait)
+
+        attempts = Attempts(self.policy, clock, cancel or self.cancel, on_error=failed, rng=self._pod.rng)
+        try:
+            return attempts.run(work)
+        finally:
+            if item is not None:
+                item.attempts = attempts.number
+                item.seconds = clock.monotonic() - began
+
+    def perform(self, task: Task) -> None:
+        """One task to its end. Its failure is recorded and does not leave this method; a wish to stop does.
+
+        Raises:
+            Cancelled: in a phase that can be cancelled.
+        """
+        item = task.item
+        try:
+            self.attempt(item, task.work)
+        except Cancelled as reason:
+            self.settle(item, ItemState.ABANDONED, str(reason))
+            if self.phase.cancellable:
+                raise
+            self.fail(self._failure(reason, item))
+        except NotFound as error:
+            if task.optional:
+                self.settle(item, ItemState.SKIPPED, f"optional, and not there: {error}")
+            else:
+                self._failed(item, error)
+        except Exception as error:  # noqa: BLE001 - an item's failure is an outcome: the others go on
+            self._failed(item, error)
+        else:
+            self.settle(item, task.then)
+
+    def perform_all(self, tasks: Sequence[Task]) -> None:
+        """All tasks, at most ``pod.settings.parallelism`` at a time, in the given order; none stops another.
+
+        Raises:
+            Cancelled: in a phase that can be cancelled, when every task has ended.
+        """
+        width = min(len(tasks), self._pod.settings.parallelism)
+        if width <= 1:
+            for task in tasks:
+                self.perform(task)
+            return
+        done = self._pod.clock.inbox()
+        todo = list(reversed(tasks))
+        running, stopped = 0, None
+        while todo or running:
+            if todo and running < width:
+                self._begin(todo.pop(), done)
+                running += 1
+                continue
+            outcome = done.get(None)
+            running -= 1
+            stopped = outcome if isinstance(outcome, Cancelled) else stopped
+        if stopped is not None:
+            raise stopped
+
+    def _begin(self, task: Task, done: Inbox) -> None:
+        """One task in a thread of its own; its end comes to ``done``."""
+
+        def body() -> None:
+            outcome: Task | Cancelled = task
+            try:
+                self.perform(task)
+            except Cancelled as reason:
+                outcome = reason
+            finally:
+                done.put(outcome)
+
+        self._pod.clock.start(body, f"{self.phase.state}-{task.item}")
+
+    def _failed(self, item: Item, error: Exception) -> None:
+        log.debug("%s failed", item, exc_info=error)
+        self.settle(item, ItemState.FAILED, str(error))
+        self.fail(self._failure(error, item))
+
+    def _failure(self, error: Exception, item: Item) -> Failure:
+        return Failure.of(
+            error,
+            phase=self.phase.state,
+            item=str(item),
+            attempt=max(1, item.attempts),
+            attempts=self.policy.attempts,
+        )

@@ -1,0 +1,59 @@
+"""Signals and deadlines → wishes of the pod to stop.
+
+A handler runs between two instructions of the main thread, which may hold any lock; so it only leaves a note in a
+queue whose ``put`` is reentrant, and a thread acts on it.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lifecycle.clock import NEVER, deadline_exceeded, terminated
+from lifecycle.context import ControlChanged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lifecycle.context import Pod
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@contextmanager
+def handle_signals(pod: Pod) -> Iterator[None]:
+    """SIGTERM, SIGINT and SIGHUP stop the pod, SIGUSR2 reloads the execution control (spec 1.9); until it ends."""
+    notes: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    def act() -> None:
+        while (number := notes.get()) is not None:
+            if number == signal.SIGUSR2:
+                pod.inbox.put(ControlChanged())
+            else:
+                pod.stop(terminated(f"terminated by {signal.Signals(number).name}"))
+
+    pod.clock.start(act, "signals")
+    handled = (*_STOPPING, signal.SIGUSR2)
+    before = {number: signal.signal(number, lambda number, _: notes.put(number)) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        notes.put(None)
+
+
+def arm_deadline(pod: Pod) -> None:
+    """End the phases before main's end when the pod's deadline passes; :mod:`~lifecycle.phases.waiting` has its own."""
+    if pod.deadline is None:
+        return
+    seconds = (pod.deadline - pod.clock.now()).total_seconds()
+
+    def expire() -> None:
+        pod.clock.sleep(seconds, NEVER)
+        if pod.found.exit is None:
+            pod.stop(deadline_exceeded())
+
+    pod.clock.start(expire, "deadline")

@@ -1,0 +1,186 @@
+"""Between a store and the file system: load one artifact, save one source. Streams both ways, nothing in between.
+
+A driver moves one object at a time; that an artifact may be a directory of objects, an archive or a tree is known here.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar, cast
+
+from lifecycle.archive.codec import compress
+from lifecycle.archive.extract import install_tree, unpack
+from lifecycle.archive.stream import ChunkReader, Counted
+from lifecycle.archive.tar import TarStats
+from lifecycle.errors import CorruptData, NotFound
+from lifecycle.ports import TreeDriver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from lifecycle.archive.extract import Limits
+    from lifecycle.location import Location
+    from lifecycle.ports import Driver, StoredObject
+
+T = TypeVar("T")
+
+_CHUNK = 256 * 1024
+
+
+@dataclass(slots=True)
+class Moved:
+    """What a transfer has moved so far."""
+
+    size: int = 0
+    objects: int = 0
+    note: str = ""
+    tell: Callable[[int], None] = field(default=lambda _: None)
+
+    def add(self, count: int) -> None:
+        """More bytes."""
+        self.size += count
+        self.tell(self.size)
+
+
+class Source(Protocol):
+    """What is saved: a path of main's, through a mirror or through the runtime."""
+
+    def tar(self, found: TarStats) -> Iterator[bytes]:
+        """As an uncompressed tar stream."""
+
+    def files(self, found: TarStats) -> Iterator[tuple[str, int, Callable[[], BinaryIO]]]:
+        """Its regular files: path relative to it (empty when it is a file itself), size, and how to open them."""
+
+    @property
+    def sequential(self) -> bool:
+        """Whether each file must be read before the next one is asked for."""
+
+
+def load(
+    driver: Driver, location: Location, dest: Path, declared: str | None, *, limits: Limits, width: int, moved: Moved
+) -> None:
+    """Bring an artifact to ``dest``: all of it, or nothing.
+
+    An object is unpacked while it comes, by what it is declared to be or by its first bytes; if there is no object of
+    this key but there are some below it, they become a directory (spec 3.1).
+
+    Raises:
+        NotFound: neither an object nor a directory.
+        LifecycleError: from the driver, or about the archive.
+    """
+    if isinstance(driver, TreeDriver):
+        install_tree(lambda directory: driver.load_tree(location.key, directory), dest)
+        return
+    try:
+        stream = driver.open(location.key)
+    except NotFound:
+        objects = driver.list(location.key)
+        first = next(objects, None)
+        if first is None:
+            raise
+        install_tree(
+            lambda directory: _load_objects(driver, location, [first, *objects], directory, width, moved), dest
+        )
+        return
+    with stream:
+        moved.objects = 1
+        unpacked = unpack(_checked(Counted(stream, moved.add)), dest, declared, limits)
+        moved.note = unpacked.note
+
+
+def _checked(stream: Counted) -> BinaryIO:
+    return cast("BinaryIO", stream)  # it has what readers use
+
+
+def _load_objects(
+    driver: Driver, location: Location, objects: Iterable[StoredObject], directory: Path, width: int, moved: Moved
+) -> None:
+    def one(entry: StoredObject) -> None:
+        path = entry.path
+        target = directory / path
+        if not target.resolve().is_relative_to(directory.resolve()):
+            raise CorruptData(f"the key {path!r} below {location} leads out of its directory")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with driver.open(location.join(path).key) as stream, target.open("xb") as file:
+            while chunk := stream.read(_CHUNK):
+                file.write(chunk)
+                moved.add(len(chunk))
+        target.chmod(0o644)
+        moved.objects += 1
+
+    _in_parallel(one, objects, width)
+
+
+def save_archive(driver: Driver, location: Location, source: Source, level: int | None, moved: Moved) -> None:
+    """Save a source as one tar+gzip object, made while it is sent.
+
+    Raises:
+        NotFound: the source is not there.
+        LifecycleError: from the driver, or about the source.
+    """
+    found = TarStats()
+    chunks = compress(_counted(source.tar(found), moved), level)
+    with ChunkReader(chunks) as stream:
+        driver.save(location.key, stream, None)
+    moved.objects = 1
+    moved.note = _left_out(found)
+
+
+def save_files(driver: Driver, location: Location, source: Source, *, width: int, moved: Moved) -> None:
+    """Save a source as it is: a file as one object, a directory as one object for each of its files.
+
+    Raises:
+        NotFound, LifecycleError: as ``save_archive``. The objects of a directory that failed half-way stay: the store
+            has no transaction; the artifact is not reported.
+    """
+    found = TarStats()
+
+    def one(file: tuple[str, int, Callable[[], BinaryIO]]) -> None:
+        path, size, opened = file
+        target = location.join(path) if path else location
+        with opened() as stream:
+            driver.save(target.key, _checked(Counted(stream, moved.add)), size)
+        moved.objects += 1
+
+    _in_parallel(one, source.files(found), 1 if source.sequential else width)
+    moved.note = _left_out(found)
+
+
+def save_stream(driver: Driver, location: Location, stream: BinaryIO, moved: Moved) -> None:
+    """Save a stream of unknown length as one object.
+
+    Raises:
+        LifecycleError: from the driver.
+    """
+    driver.save(location.key, _checked(Counted(stream, moved.add)), None)
+    moved.objects = 1
+
+
+def _left_out(found: TarStats) -> str:
+    """What a store cannot hold is said, never silent."""
+    if not found.skipped:
+        return ""
+    shown = ", ".join(found.skipped[:3]) + (", …" if len(found.skipped) > 3 else "")
+    return f"{len(found.skipped)} entries are not stored: {shown}"
+
+
+def _counted(chunks: Iterator[bytes], moved: Moved) -> Iterator[bytes]:
+    for chunk in chunks:
+        moved.add(len(chunk))
+        yield chunk
+
+
+def _in_parallel(work: Callable[[T], None], things: Iterable[T], width: int) -> None:
+    """Call ``work`` for each thing, at most ``width`` at a time; the first error ends it, when those begun are done."""
+    with ThreadPoolExecutor(max_workers=width, thread_name_prefix="transfer") as pool:
+        running: set[Future[None]] = set()
+        for thing in things:
+            running.add(pool.submit(work, thing))
+            if len(running) >= width * 2:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+        for future in running:
+            future.result()

@@ -1,0 +1,90 @@
+"""Where an artifact is: which store, which object."""
+
+import pytest
+
+from lifecycle.errors import InputError, Unauthorized
+from lifecycle.location import Location, of_artifact, relocated
+from lifecycle.secret import Secret, SecretReader
+
+
+def test_a_location_is_split_into_the_store_and_the_key_and_put_together_again():
+    raw = {"s3": {"bucket": "b", "endpoint": "e", "key": "a/b.tgz"}}
+    location = of_artifact({"name": "x", "path": "/x"} | raw)
+
+    assert (location.type, location.key) == ("s3", "a/b.tgz")
+    assert location.raw() == raw
+
+
+@pytest.mark.parametrize(
+    "artifact",
+    [{}, {"s3": {"key": "k"}}, {"http": {"url": ""}}, {"git": {}}, {"hdfs": {"addresses": []}}, {"s3": None}],
+)
+def test_what_names_no_store_is_no_location(artifact):
+    assert of_artifact(artifact) is None
+
+
+def test_raw_is_a_location_even_when_it_is_empty():
+    assert of_artifact({"raw": {}}) == Location("raw", {}, "")
+
+
+def test_s3_comes_before_http_when_both_are_there():
+    assert of_artifact({"http": {"url": "http://x"}, "s3": {"bucket": "b", "key": "k"}}).type == "s3"
+
+
+def test_a_key_that_is_no_string_is_named_by_its_place():
+    with pytest.raises(InputError, match=r"\$\.a\.s3\.key: expected a string"):
+        of_artifact({"s3": {"bucket": "b", "key": 3}}, place="$.a")
+
+
+@pytest.mark.parametrize(
+    ("location", "joined"),
+    [
+        (Location("s3", {}, "wf/pod"), "wf/pod/main.log"),
+        (Location("s3", {}, "wf/pod/"), "wf/pod/main.log"),
+        (Location("s3", {}, ""), "main.log"),
+        (Location("artifactory", {}, "http://h/repo?x=1"), "http://h/repo/main.log?x=1"),
+        (Location("fsspec", {}, "memory://a"), "memory://a/main.log"),
+        (Location("fsspec", {}, "file:///tmp/store"), "file:///tmp/store/main.log"),
+        (Location("fsspec", {}, "memory:///a"), "memory:///a/main.log"),
+    ],
+)
+def test_a_name_is_joined_to_keys_and_to_the_path_of_urls(location, joined):
+    assert location.join("main.log").key == joined
+
+
+def test_a_key_only_artifact_gets_the_store_of_the_archive_location():
+    archive = {"archiveLogs": True, "s3": {"bucket": "b", "endpoint": "e", "key": "prefix"}}
+
+    assert relocated({"name": "a", "s3": {"key": "k"}}, archive)["s3"] == {"bucket": "b", "endpoint": "e", "key": "k"}
+    assert relocated({"name": "a", "s3": {"bucket": "own", "key": "k"}}, archive)["s3"]["bucket"] == "own"
+
+
+def test_a_location_in_a_message_shows_no_secret():
+    assert str(Location("http", {}, "https://user:hunter2@host/x?token=hunter2")) == "http https://host/x?…"
+    assert "hunter2" not in str(Location("raw", {}, "hunter2"))
+    assert str(Location("s3", {"bucket": "b"}, "a/b")) == "s3://b/a/b"
+
+
+def test_a_secret_is_read_where_it_is_mounted_and_shown_nowhere(tmp_path):
+    (tmp_path / "cred").mkdir()
+    (tmp_path / "cred/key").write_text("  hunter2\n")
+    secret = SecretReader(tmp_path).read({"name": "cred", "key": "key"})
+
+    assert secret.reveal() == "hunter2"
+    assert "hunter2" not in f"{secret} {secret!r} {[secret]} {secret:>10}"
+    assert secret == Secret("hunter2")
+
+
+def test_a_secret_that_is_not_there_is_named_and_an_unset_selector_is_none(tmp_path):
+    reader = SecretReader(tmp_path)
+
+    assert reader.read(None) is None
+    assert reader.read({"key": ""}) is None
+    with pytest.raises(Unauthorized, match="'cred' has no key 'key'"):
+        reader.read({"name": "cred", "key": "key"})
+
+
+@pytest.mark.parametrize("selector", [{"name": "..", "key": "k"}, {"name": "a/b", "key": "k"}, {"name": "a"}])
+def test_a_secret_selector_cannot_leave_its_directory(tmp_path, selector):
+    with pytest.raises(InputError):
+        SecretReader(tmp_path).read(selector)
