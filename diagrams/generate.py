@@ -74,12 +74,8 @@ def write(directory: Path) -> list[Path]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 when everything is up to date now, 1 when ``--check`` found something."""
     parser = argparse.ArgumentParser(prog=REFRESH, description="Draw every table of lifecycle.pod.TABLES.")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 and say what is not up to date"
-    )
-    parser.add_argument(
-        "--directory", type=Path, default=HERE, help="where the diagrams are (default: %(default)s)"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 and say what is not up to date")
+    parser.add_argument("--directory", type=Path, default=HERE, help="where the diagrams are (default: %(default)s)")
     given = parser.parse_args(arguments)
     if given.check:
         found = list(stale(given.directory))

@@ -117,9 +117,7 @@ def _mark(way: Way, state: str) -> str:
 def _title(table: Table) -> str:
     """The name for screen readers, where mermaid does not decode entities."""
     return " ".join(
-        "".join(
-            char if char.isalnum() or char in _PLAIN else " " for char in table.about or table.name
-        ).split()
+        "".join(char if char.isalnum() or char in _PLAIN else " " for char in table.about or table.name).split()
     )
 
 

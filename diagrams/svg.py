@@ -9,92 +9,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape
 
+from diagrams import ink
 from diagrams.layout import CARD, DIAMOND, LEFT, RIGHT, Layout, number, rounded, shifted, shortened
 from diagrams.model import CANCELS, VERDICT, choices, commands, identifiers, shown
-from diagrams.text import clean, count, duration, fit, width, wrap, wrap_parts
+from diagrams.text import count, duration, fit, width, wrap, wrap_parts
 from diagrams.way import way_of
-from lifecycle.pod import INIT, RUN, WAIT
 from lifecycle.table import END, Event, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from diagrams.layout import Bus, Line, Point
+    from diagrams.layout import Bus, Line
     from diagrams.model import Arrow
     from diagrams.way import Visit, Way
     from lifecycle.table import Phase, Table
-
-TITLE = 15.0
-BODY = 12.5
-SMALL = 12.0
-HEADING = 20.0
 
 _PAD = 11.0
 _ROOM = CARD - 2 * _PAD
 _GLYPH = 16.0
 _BODY_STEP = 16.0
 _SMALL_STEP = 15.5
-_CHIP = 19.0
 _RADIUS = 12.0
-_STRAND = 4.2
-_HEAD = 9.0
 _PILL_WIDTH, _PILL_HEIGHT, _PILL_STEP = 100.0, 42.0, 54.0
-
-_FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
-
-# Per class: property, light, dark. The contrast of every text to what it stands on is at least 4.5 : 1.
-_COLOURS = (
-    (".canvas", "fill", "#f7f9fc", "#10151c"),
-    (".canvas", "stroke", "#dde4ee", "#29323f"),
-    (".card", "fill", "#ffffff", "#19212c"),
-    (".card", "stroke", "#c6d0de", "#3a475a"),
-    (".rule", "stroke", "#e4e9f1", "#2d3847"),
-    (".title", "fill", "#17202e", "#f1f5fb"),
-    (".text", "fill", "#445168", "#c3cedd"),
-    (".faint", "fill", "#5d6a7f", "#98a6ba"),
-    (".badge", "fill", "#52627a", "#93a5c0"),
-    (".badge-text", "fill", "#ffffff", "#10151c"),
-    (".glyph", "stroke", "#5d6a7f", "#98a6ba"),
-    (".glyph-head", "fill", "#5d6a7f", "#98a6ba"),
-    (".done", "stroke", "#52627a", "#93a5c0"),
-    (".done-fill", "fill", "#52627a", "#93a5c0"),
-    (".failed", "stroke", "#d03a50", "#ff7885"),
-    (".failed-fill", "fill", "#c22d44", "#ff8a95"),
-    (".stopped", "stroke", "#b87a08", "#e9b54d"),
-    (".stopped-fill", "fill", "#8f5b00", "#e9b54d"),
-    (".good", "stroke", "#1d8a4a", "#4fcb83"),
-    (".good-fill", "fill", "#17733d", "#5ed890"),
-    (".end-good", "fill", "#e3f5ea", "#12301f"),
-    (".end-stopped", "fill", "#fcf0d6", "#33270d"),
-    (".end-failed", "fill", "#fde6e9", "#3a161c"),
-    (".chip-init", "fill", "#e4edff", "#1b2e52"),
-    (".chip-init-text", "fill", "#2450a6", "#a5c4ff"),
-    (".chip-wait", "fill", "#efe7fd", "#33235a"),
-    (".chip-wait-text", "fill", "#6237b0", "#cbb2ff"),
-    (".chip-run", "fill", "#dcf3f1", "#123b3a"),
-    (".chip-run-text", "fill", "#0d665f", "#7fdcd3"),
-    (".chip-other", "fill", "#e9edf3", "#2d3847"),
-    (".chip-other-text", "fill", "#445168", "#c3cedd"),
-)
-
-_LAYOUT = (
-    f"text{{font-family:{_FONT}}}"
-    f".title{{font-size:{TITLE:g}px;font-weight:650}}"
-    f".heading{{font-size:{HEADING:g}px}}"
-    f".body{{font-size:{BODY:g}px}}"
-    f".small{{font-size:{SMALL:g}px}}"
-    ".bold{font-weight:650}"
-    ".line{fill:none;stroke-width:1.7}"
-    ".line.done{stroke-width:2.2}"
-    ".line.stopped{stroke-dasharray:5 3.5}"
-    ".line.taken{stroke-width:3.2}"
-    ".glyph,.glyph-line{fill:none;stroke-width:1.5;stroke-linecap:round;stroke-linejoin:round}"
-    ".away{opacity:.38}"
-    ".off{opacity:.3}"
-    ".mark{stroke-width:2.4}"
-)
 
 _LOOKS = {
     Verdict.SUCCEEDED: "good",
@@ -159,7 +97,7 @@ class _Picture:
             yield "<!-- Made from the table by `python -m diagrams.generate`; do not edit. -->"
         yield f'<title id="{name}-title">{escape(self._table.about or self._table.name)}</title>'
         yield f'<desc id="{name}-desc">{escape(self._description())}</desc>'
-        yield f"<style>{_style()}</style>"
+        yield f"<style>{ink.style()}</style>"
         yield (
             f'<rect class="canvas" x="0.5" y="0.5" width="{number(self._layout.width - 1)}" '
             f'height="{number(self._height - 1)}" rx="14"/>'
@@ -174,10 +112,7 @@ class _Picture:
 
     @property
     def _ids_prefix(self) -> str:
-        return (
-            "".join(char if char.isascii() and char.isalnum() else "-" for char in self._table.name)
-            or "table"
-        )
+        return "".join(char if char.isascii() and char.isalnum() else "-" for char in self._table.name) or "table"
 
     def _description(self) -> str:
         states = ", ".join(self._table.states)
@@ -192,35 +127,31 @@ class _Picture:
         way = self._way
         if way is None:
             begins = f"{count(len(self._table.phases), 'phase')}, from {self._table.initial} to a verdict"
-            return [("faint", line) for line in wrap(begins, room, SMALL)]
+            return [("faint", line) for line in wrap(begins, room, ink.SMALL)]
         look = "stopped-fill" if way.verdict is None else f"{_LOOKS[way.verdict]}-fill"
-        lines = [("faint", line) for line in wrap(way.headline, room, SMALL, lines=1)]
-        return lines + [(f"{look} bold", line) for line in wrap(way.outcome, room, BODY, bold=True, lines=3)]
+        lines = [("faint", line) for line in wrap(way.headline, room, ink.SMALL, lines=1)]
+        return lines + [(f"{look} bold", line) for line in wrap(way.outcome, room, ink.BODY, bold=True, lines=3)]
 
     def _heading_lines(self) -> Iterator[str]:
-        title = fit(
-            self._table.about or self._table.name, self._layout.width - LEFT - RIGHT, HEADING, bold=True
-        )
-        yield _text(LEFT, 36, "title heading", title)
+        title = fit(self._table.about or self._table.name, self._layout.width - LEFT - RIGHT, ink.HEADING, bold=True)
+        yield ink.text(LEFT, 36, "title heading", title)
         for place, (look, line) in enumerate(self._headings):
             size = "body" if "bold" in look else "small"
-            yield _text(LEFT, 57 + 19 * place, f"{look} {size}", line)
+            yield ink.text(LEFT, 57 + 19 * place, f"{look} {size}", line)
 
     # Cards
 
     def _wrapped(self, phase: Phase) -> _Content:
         visit = self._way.visits.get(phase.state) if self._way else None
         return _Content(
-            title=wrap(phase.state, _ROOM, TITLE, bold=True),
-            does=wrap(phase.does, _ROOM, BODY),
-            retry=wrap_parts(str(phase.retry), _ROOM - _GLYPH, SMALL),
+            title=wrap(phase.state, _ROOM, ink.TITLE, bold=True),
+            does=wrap(phase.does, _ROOM, ink.BODY),
+            retry=wrap_parts(str(phase.retry), _ROOM - _GLYPH, ink.SMALL),
             facts=_facts(visit),
         )
 
     def _card_height(self) -> float:
-        return (
-            self._chips_top() + _CHIP + _PAD + (10.0 + self._facts_lines * 17.0 if self._facts_lines else 0.0)
-        )
+        return self._chips_top() + ink.CHIP + _PAD + (10.0 + self._facts_lines * 17.0 if self._facts_lines else 0.0)
 
     def _does_top(self) -> float:
         return 32.0 + self._title_lines * 18.0
@@ -246,43 +177,41 @@ class _Picture:
         )
         badge = f"{look}-fill" if look else "badge"
         yield f'<circle class="{badge}" cx="{number(x + 20)}" cy="{number(y)}" r="10"/>'
-        yield _text(x + 20, y + 4.3, "badge-text small bold", str(place), anchor="middle")
+        yield ink.text(x + 20, y + 4.3, "badge-text small bold", str(place), anchor="middle")
         left = x + _PAD
         for n, line in enumerate(content.title):
-            yield _text(left, y + 29 + 18 * n, "title", line)
+            yield ink.text(left, y + 29 + 18 * n, "title", line)
         for n, line in enumerate(content.does):
-            yield _text(left, y + self._does_top() + _BODY_STEP * n, "text body", line)
+            yield ink.text(left, y + self._does_top() + _BODY_STEP * n, "text body", line)
         top = y + self._retry_top()
-        yield _rule(left, top - 15, _ROOM)
+        yield ink.rule(left, top - 15, _ROOM)
         yield from (
-            _repeat(left + 6, top - 1 + 0.5) if phase.retry.attempts != 1 else _single(left + 6, top - 0.5)
+            ink.repeat(left + 6, top - 1 + 0.5) if phase.retry.attempts != 1 else ink.single(left + 6, top - 0.5)
         )
         for n, line in enumerate(content.retry):
-            yield _text(left + _GLYPH, top + 3 + _SMALL_STEP * n, "faint small", line)
+            yield ink.text(left + _GLYPH, top + 3 + _SMALL_STEP * n, "faint small", line)
         top = y + self._chips_top()
         for name in commands(phase):
-            yield from _chip(left, top, name)
-            left += _chip_width(name) + 5
-        yield from self._footer(content, visit, x, top + _CHIP, look)
+            yield from ink.chip(left, top, name)
+            left += ink.chip_width(name) + 5
+        yield from self._footer(content, visit, x, top + ink.CHIP, look)
         yield "</g>"
 
-    def _footer(
-        self, content: _Content, visit: Visit | None, x: float, top: float, look: str
-    ) -> Iterator[str]:
+    def _footer(self, content: _Content, visit: Visit | None, x: float, top: float, look: str) -> Iterator[str]:
         if visit is None:
             return
         left = x + _PAD
-        yield _rule(left, top + 9, _ROOM)
+        yield ink.rule(left, top + 9, _ROOM)
         for n, line in enumerate(content.facts):
             first = n == 0
             if first:
-                yield from _outcome(left + 6, top + 22.5, look)
+                yield from ink.outcome(left + 6, top + 22.5, look)
             strong = (
                 f"{look}-fill bold small"
                 if first or (n == len(content.facts) - 1 and (visit.failures or visit.open))
                 else "text small"
             )
-            yield _text(left + (_GLYPH if first else 0), top + 27 + 17 * n, strong, line)
+            yield ink.text(left + (_GLYPH if first else 0), top + 27 + 17 * n, strong, line)
 
     def _look(self, state: str) -> str:
         """How a visited phase ended; empty when it was not visited, or there is no way."""
@@ -301,8 +230,8 @@ class _Picture:
         first = layout.slots[self._table.initial].x
         level = layout.y(self._table.initial) + layout.card_height / 2
         yield f'<circle class="done-fill" cx="{number(first - 22)}" cy="{number(level)}" r="5"/>'
-        yield f'<path class="line done" d="{_d("M", first - 22, level, "H", first - _HEAD + 2)}"/>'
-        yield _head((first, level), (1, 0), "done")
+        yield f'<path class="line done" d="{ink.path("M", first - 22, level, "H", first - ink.HEAD + 2)}"/>'
+        yield ink.head((first, level), (1, 0), "done")
         lines = [*(line for bus in layout.buses for line in bus.lines), *layout.straight]
         # What was taken is drawn last, over what was not.
         for line in sorted(lines, key=lambda line: bool(self._taken(line.arrow))):
@@ -327,12 +256,12 @@ class _Picture:
         # On a straight way from right to left, failure stays the upper strand.
         flip = -1 if upright and line.points[0][0] > line.points[-1][0] else 1
         for place, look in enumerate(strands):
-            shift = flip * ((len(strands) - 1) / 2 - place) * _STRAND
-            path = rounded(shortened(shifted(line.points, shift), _HEAD - 2), _RADIUS - shift)
+            shift = flip * ((len(strands) - 1) / 2 - place) * ink.STRAND
+            path = rounded(shortened(shifted(line.points, shift), ink.HEAD - 2), _RADIUS - shift)
             mark = "" if not taken else " taken" if look in used else " off"
             yield f'<path class="line {look}{mark}" d="{path}"/>'
         main = next(look for look in ("done", "failed", "stopped") if look in (used or strands))
-        yield _head(line.points[-1], _direction(line.points), main)
+        yield ink.head(line.points[-1], ink.direction(line.points), main)
         yield "</g>"
 
     def _label(self, bus: Bus) -> str:
@@ -354,11 +283,11 @@ class _Picture:
         yield f'<g id="{self._ids_prefix}-state-{self._ids[END]}"{away}>'
         yield "<title>the verdict: the first of these whose condition holds</title>"
         half = DIAMOND
-        edge = _d("M", x - half, y, "L", x, y - half, "L", x + half, y, "L", x, y + half, "Z")
+        edge = ink.path("M", x - half, y, "L", x, y - half, "L", x + half, y, "L", x, y + half, "Z")
         yield f'<path class="card done" stroke-width="2" d="{edge}"/>'
-        yield _text(x, y + 5, "faint bold body", "?", anchor="middle")
+        yield ink.text(x, y + 5, "faint bold body", "?", anchor="middle")
         caption = y - DIAMOND - 7 if self._layout.verdict_from_below() else y + DIAMOND + 17
-        yield _text(x, caption, "faint small", VERDICT, anchor="middle")
+        yield ink.text(x, caption, "faint small", VERDICT, anchor="middle")
         yield "</g>"
         options = choices(self._table)
         slot = self._layout.slots[END]
@@ -367,18 +296,16 @@ class _Picture:
             top = y + (place - (len(options) - 1) / 2) * _PILL_STEP - _PILL_HEIGHT / 2
             look = _LOOKS[choice.verdict]
             reached = self._way is not None and self._way.verdict == choice.verdict
-            off, away = (
-                (' class="off"', ' class="away"') if self._way is not None and not reached else ("", "")
-            )
+            off, away = (' class="off"', ' class="away"') if self._way is not None and not reached else ("", "")
             away_from, into = (x + DIAMOND, left) if forth else (x - DIAMOND, left + _PILL_WIDTH)
             level = top + _PILL_HEIGHT / 2
             yield f'<g id="{self._ids_prefix}-edge-{self._ids[END]}-{self._ids[choice.verdict]}"{off}>'
             yield f"<title>{VERDICT} → {choice.verdict}: {escape(choice.label)}</title>"
             yield (
                 f'<path class="line done{" taken" if reached else ""}" '
-                f'd="{_curve((away_from, y), (into - (5 if forth else -5), level))}"/>'
+                f'd="{ink.curve((away_from, y), (into - (5 if forth else -5), level))}"/>'
             )
-            yield _head((into, level), (1 if forth else -1, 0), "done", size=0.75)
+            yield ink.head((into, level), (1 if forth else -1, 0), "done", size=0.75)
             yield "</g>"
             yield f'<g id="{self._ids_prefix}-state-{self._ids[choice.verdict]}"{away}>'
             yield (
@@ -386,8 +313,8 @@ class _Picture:
                 f'y="{number(top)}" width="{number(_PILL_WIDTH)}" height="{number(_PILL_HEIGHT)}" rx="13"/>'
             )
             middle = left + _PILL_WIDTH / 2
-            yield _text(middle, top + 18, f"{look}-fill bold body", choice.verdict, anchor="middle")
-            yield _text(middle, top + 33, "faint small", choice.label, anchor="middle")
+            yield ink.text(middle, top + 18, f"{look}-fill bold body", choice.verdict, anchor="middle")
+            yield ink.text(middle, top + 33, "faint small", choice.label, anchor="middle")
             yield "</g>"
 
     # Legend
@@ -396,8 +323,8 @@ class _Picture:
         """Rows of (x, what, room, text), as many beside each other as fit."""
         row: list[tuple[float, str, float, str]] = []
         x = LEFT
-        for what, room, text in _LEGEND:
-            wide = room + 8 + width(text, SMALL)
+        for what, room, text in ink.LEGEND:
+            wide = room + 8 + width(text, ink.SMALL)
             if row and x + wide > self._layout.width - RIGHT:
                 yield row
                 row, x = [], LEFT
@@ -407,44 +334,13 @@ class _Picture:
 
     def _legend_lines(self) -> Iterator[str]:
         yield f'<g id="{self._ids_prefix}-legend">'
-        yield _rule(LEFT, self._layout.bottom + 2, self._layout.width - LEFT - RIGHT)
+        yield ink.rule(LEFT, self._layout.bottom + 2, self._layout.width - LEFT - RIGHT)
         for place, row in enumerate(self._legend):
             y = self._layout.bottom + 24 + 26 * place
             for x, what, room, text in row:
-                yield from _sample(what, x, y)
-                yield _text(x + room + 8, y + 4, "faint small", text)
+                yield from ink.sample(what, x, y)
+                yield ink.text(x + room + 8, y + 4, "faint small", text)
         yield "</g>"
-
-
-def _chip_width(name: str) -> float:
-    return width(name, SMALL) + 14
-
-
-_ARROW = 34.0
-_CHIPS = sum(_chip_width(name) + 4 for name in (INIT, WAIT, RUN))
-_LEGEND = (
-    ("done", _ARROW, "done"),
-    ("failed", _ARROW, "failed"),
-    ("stopped", _ARROW, "terminated, deadline"),
-    ("failed+done+stopped", _ARROW, "goes on, whatever happens"),
-    ("chips", _CHIPS, "the commands that run a phase"),
-    ("retry", 14.0, "retries of each item: first wait \N{MULTIPLICATION SIGN} factor ≤ longest wait"),
-)
-
-
-def _sample(what: str, x: float, y: float) -> Iterator[str]:
-    if what == "retry":
-        yield from _repeat(x + 7, y - 0.5)
-    elif what == "chips":
-        for name in (INIT, WAIT, RUN):
-            yield from _chip(x, y - _CHIP / 2, name)
-            x += _chip_width(name) + 4
-    else:
-        strands = what.split("+")
-        for n, look in enumerate(strands):
-            level = y + (n - (len(strands) - 1) / 2) * _STRAND
-            yield f'<path class="line {look}" d="{_d("M", x, level, "h", _ARROW - _HEAD + 2)}"/>'
-        yield _head((x + _ARROW, y), (1, 0), "done" if "done" in strands else strands[0])
 
 
 def _facts(visit: Visit | None) -> list[str]:
@@ -454,14 +350,14 @@ def _facts(visit: Visit | None) -> list[str]:
     time = duration(visit.seconds)
     if visit.open:
         time += " so far"
-    lines = [fit(time, _ROOM - _GLYPH, SMALL, bold=True)]
+    lines = [fit(time, _ROOM - _GLYPH, ink.SMALL, bold=True)]
     if visit.entered > 1:
-        lines.append(fit(f"entered {visit.entered} times", _ROOM, SMALL))
+        lines.append(fit(f"entered {visit.entered} times", _ROOM, ink.SMALL))
     if visit.attempts:
         failed = f", {visit.failed_attempts} failed" if visit.failed_attempts else ""
-        lines.append(fit(count(visit.attempts, "attempt") + failed, _ROOM, SMALL))
+        lines.append(fit(count(visit.attempts, "attempt") + failed, _ROOM, ink.SMALL))
     if visit.failures:
-        lines.append(fit(count(len(visit.failures), "failure"), _ROOM, SMALL, bold=True))
+        lines.append(fit(count(len(visit.failures), "failure"), _ROOM, ink.SMALL, bold=True))
     if visit.open:
         lines.append("stopped here")
     return lines
@@ -484,74 +380,3 @@ def _strands(events: Sequence[Event]) -> list[str]:
     looks = {"failed": Event.FAILED in events, "done": Event.DONE in events}
     looks["stopped"] = any(event in CANCELS for event in events)
     return [look for look, present in looks.items() if present]
-
-
-def _style() -> str:
-    def rules(which: int) -> str:
-        return "".join(f"{row[0]}{{{row[1]}:{row[which]}}}" for row in _COLOURS)
-
-    return f"{_LAYOUT}{rules(2)}@media (prefers-color-scheme:dark){{{rules(3)}}}"
-
-
-def _text(x: float, y: float, look: str, text: str, *, anchor: str = "") -> str:
-    where = f' text-anchor="{anchor}"' if anchor else ""
-    return (
-        f'<text class={quoteattr(look)} x="{number(x)}" y="{number(y)}"{where}>{escape(clean(text))}</text>'
-    )
-
-
-def _d(*parts: str | float) -> str:
-    """The ``d`` of a path."""
-    return " ".join(part if isinstance(part, str) else number(part) for part in parts)
-
-
-def _rule(x: float, y: float, length: float) -> str:
-    return f'<path class="rule" d="M{number(x)} {number(y)}h{number(length)}"/>'
-
-
-def _chip(x: float, y: float, name: str) -> Iterator[str]:
-    look = name if f".chip-{name}" in {row[0] for row in _COLOURS} else "other"
-    wide = _chip_width(name)
-    size = f'width="{number(wide)}" height="{number(_CHIP)}"'
-    yield f'<rect class="chip-{look}" x="{number(x)}" y="{number(y)}" {size} rx="5"/>'
-    yield _text(x + wide / 2, y + 13.5, f"chip-{look}-text small", name, anchor="middle")
-
-
-def _repeat(x: float, y: float) -> Iterator[str]:
-    """Three quarters of a circle with a head: again."""
-    yield f'<path class="glyph" d="{_d("M", x + 4.9, y + 1, "A5 5 0 1 1", x + 2.6, y - 4.2)}"/>'
-    head = _d("M", x + 1, y - 7.4, "L", x + 6, y - 3.4, "L", x, y - 1.4, "Z")
-    yield f'<path class="glyph-head" d="{head}"/>'
-
-
-def _single(x: float, y: float) -> Iterator[str]:
-    """An arrow to a bar: once, and no further."""
-    yield f'<path class="glyph" d="{_d("M", x - 5, y, "h7m-3 -3l3 3l-3 3M", x + 5, y - 4, "v8")}"/>'
-
-
-def _outcome(x: float, y: float, look: str) -> Iterator[str]:
-    shapes = {
-        "good": _d("M", x - 4.5, y, "l3.2 3.4l6 -7"),
-        "failed": _d("M", x - 4, y - 4, "l8 8m0 -8l-8 8"),
-        "stopped": _d("M", x - 2.5, y - 4, "v8m5 -8v8"),
-    }
-    yield f'<path class="glyph-line {look}" style="stroke-width:2" d="{shapes[look]}"/>'
-
-
-def _direction(points: Sequence[Point]) -> Point:
-    (x, y), (end_x, end_y) = points[-2:]
-    return float((end_x > x) - (end_x < x)), float((end_y > y) - (end_y < y))
-
-
-def _head(tip: Point, direction: Point, look: str, size: float = 1.0) -> str:
-    """The head of an arrow. Not a marker: a marker cannot take the colour of its line everywhere."""
-    (x, y), (across, down) = tip, direction
-    back, half = _HEAD * size, 5.5 * size
-    one = (x - across * back - down * half, y - down * back + across * half)
-    two = (x - across * back + down * half, y - down * back - across * half)
-    return f'<path class="{look}-fill" d="{_d("M", x, y, "L", *one, "L", *two, "Z")}"/>'
-
-
-def _curve(begin: Point, end: Point) -> str:
-    middle = (begin[0] + end[0]) / 2
-    return _d("M", *begin, "C", middle, begin[1], middle, end[1], *end)

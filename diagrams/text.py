@@ -47,9 +47,7 @@ _UNSAFE = {"Cc", "Cs", "Cf", "Co", "Cn", "Zl", "Zp"}
 
 def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
     """Text that every format can carry: one line, without what XML or a terminal stumbles over, and cut."""
-    shown = "".join(
-        " " if char in "\t\n\r" else "\ufffd" if _unsafe(char) else char for char in text[: 4 * limit]
-    )
+    shown = "".join(" " if char in "\t\n\r" else "\ufffd" if _unsafe(char) else char for char in text[: 4 * limit])
     line = " ".join(shown.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + ELLIPSIS
 
@@ -122,9 +120,7 @@ def _pack(words: Iterable[str], room: float, size: float, *, bold: bool = False)
             continue
         rest = word
         while width(rest, size, bold=bold) > room and len(rest) > 1:
-            taken = next(
-                n for n in range(len(rest), 0, -1) if n == 1 or width(rest[:n], size, bold=bold) <= room
-            )
+            taken = next(n for n in range(len(rest), 0, -1) if n == 1 or width(rest[:n], size, bold=bold) <= room)
             lines.append(rest[:taken])
             rest = rest[taken:]
         lines.append(rest)

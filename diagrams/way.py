@@ -57,8 +57,7 @@ class Visit:
             told.append(f"entered {self.entered} times")
         if self.attempts:
             told.append(
-                count(self.attempts, "attempt")
-                + (f" ({self.failed_attempts} failed)" * bool(self.failed_attempts))
+                count(self.attempts, "attempt") + (f" ({self.failed_attempts} failed)" * bool(self.failed_attempts))
             )
         if self.failures:
             told.append(count(len(self.failures), "failure"))
@@ -143,7 +142,7 @@ def way_of(table: Table, journal: Sequence[Mapping[str, Any]] | None) -> Way | N
     return None if journal is None else Way.read(table, journal)
 
 
-class _Odd(ValueError):  # noqa: N818 - the line is what is odd
+class _Odd(ValueError):
     """Why a line cannot be taken."""
 
 
@@ -185,9 +184,7 @@ class _Reader:
     def _pod(self, line: Mapping[str, Any]) -> None:
         name = _get(line, "table", str)
         if name != self._table.name:
-            raise _Odd(
-                f"it is the journal of the table {clean(name, NAME_LIMIT)!r}, not of {self._table.name!r}"
-            )
+            raise _Odd(f"it is the journal of the table {clean(name, NAME_LIMIT)!r}, not of {self._table.name!r}")
         self._way.pod = clean(_get(line, "pod", str, ""), NAME_LIMIT)
         self._way.template = clean(_get(line, "template", str, ""), NAME_LIMIT)
         # A second header is a restart: its clock begins anew, and what went on before was interrupted.
@@ -228,9 +225,7 @@ class _Reader:
 
     @staticmethod
     def _tried(visit: Visit, subject: str, attempts: int, *, sure: bool = False) -> None:
-        visit.subjects[subject] = (
-            attempts if sure and attempts else max(attempts, visit.subjects.get(subject, 0))
-        )
+        visit.subjects[subject] = attempts if sure and attempts else max(attempts, visit.subjects.get(subject, 0))
 
     def _failure(self, line: Mapping[str, Any]) -> None:
         failure = _get(line, "failure", dict)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diagrams import dot, generate, mermaid, svg
+from diagrams import dot, generate, ink, mermaid, svg
 from diagrams.layout import CARD, COLUMNS, Layout, shifted
 from diagrams.model import arrows, choices, identifiers
 from diagrams.text import clean, duration, fit, width, wrap
@@ -201,7 +201,7 @@ def test_svg_is_well_formed_with_unique_ids_and_nothing_that_runs(table: Table, 
     assert not [key for node in root.iter() for key in node.attrib if key.startswith("on") or "href" in key]
 
 
-SIZES = {"heading": svg.HEADING, "title": svg.TITLE, "body": svg.BODY, "small": svg.SMALL}
+SIZES = {"heading": ink.HEADING, "title": ink.TITLE, "body": ink.BODY, "small": ink.SMALL}
 
 
 @pytest.mark.parametrize(("table", "journal"), svgs())
