@@ -1,9 +1,10 @@
 """Open paths below a directory descriptor without ever leaving it.
 
-Whoever reads a container's root or a user's volume goes through here: the files in it are the user's, and the user
-may still be renaming them. :func:`open_beneath` sees the directory as its own ``/``, as a chroot would: absolute
-paths and absolute links begin there and ``..`` ends there. :func:`open_plain` follows no link at all. Neither
-creates anything, and neither compares path strings: upstream's lexical checks needed two CVE fixes.
+Whoever reads a container's root or a user's volume goes through here: the files in it are the user's, and the
+user may still be renaming them. :func:`open_beneath` sees the directory as its own ``/``, as a chroot would:
+absolute paths and absolute links begin there and ``..`` ends there. :func:`open_plain` follows no link at
+all. Neither creates anything, and neither compares path strings: upstream's lexical checks needed two CVE
+fixes.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ _OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_IN_ROOT = 0x10
 
-# The kernel gives up with EAGAIN when a directory is renamed while it resolves `..`; asking again is its own advice.
+# The kernel gives up with EAGAIN when a directory is renamed while it resolves `..`; asking again is its own
+# advice.
 _RACES = 16
+
+_STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # What the kernel allows too.
 _MAX_LINKS = 40
@@ -28,11 +32,11 @@ _missing = False
 
 
 def open_beneath(root_fd: int, path: str, flags: int = os.O_RDONLY, *, follow_last: bool = True) -> int:
-    """Open ``path`` as it would be found with ``root_fd`` as the root directory; the caller closes the descriptor.
+    """Open ``path`` as a process would find it whose root directory is ``root_fd``.
 
-    The same as openat2(2) with RESOLVE_IN_ROOT. ``flags`` are those of open(2), without O_CREAT; O_CLOEXEC is added.
-    A symbolic link in the last place is followed, unless ``follow_last`` is false: then it is an error (ELOOP) or,
-    with O_PATH, the link itself is opened.
+    The caller closes the descriptor. The same as openat2(2) with RESOLVE_IN_ROOT. ``flags`` are those of
+    open(2), without O_CREAT; O_CLOEXEC is added. A symbolic link in the last place is followed, unless
+    ``follow_last`` is false: then it is an error (ELOOP) or, with O_PATH, the link itself is opened.
 
     Raises:
         OSError: as open(2), with ``filename`` set; more than 40 links are ELOOP.
@@ -60,7 +64,7 @@ def open_plain(root_fd: int, path: str, flags: int = os.O_RDONLY) -> int:
     here = root_fd
     try:
         for name in parents:
-            below = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            below = os.open(name, _STEP, dir_fd=here)
             if here != root_fd:
                 os.close(here)
             here = below
@@ -73,7 +77,9 @@ def open_plain(root_fd: int, path: str, flags: int = os.O_RDONLY) -> int:
 
 
 def _open_by_kernel(root_fd: int, path: str, flags: int) -> int | None:
-    """The descriptor, or ``None`` where the kernel, or a seccomp profile in its name, does not offer the call."""
+    """The descriptor, or ``None`` where the kernel, or a seccomp profile in its name, does not offer the
+    call.
+    """
     import ctypes  # noqa: PLC0415 - 4 ms, and only those who read foreign roots pay
 
     global _missing  # noqa: PLW0603 - a fact about the machine, found out once
@@ -94,7 +100,8 @@ def _open_by_kernel(root_fd: int, path: str, flags: int) -> int | None:
             _missing = True
             return None
         if number == errno.EPERM:
-            # Old container runtimes answer so for calls they do not know; a real EPERM comes back from the walk.
+            # Old container runtimes answer so for calls they do not know; a real EPERM comes back from the
+            # walk.
             return None
         if number not in (errno.EAGAIN, errno.EINTR):
             raise OSError(number, os.strerror(number), path)
@@ -104,8 +111,8 @@ def _open_by_kernel(root_fd: int, path: str, flags: int) -> int | None:
 def _open_by_walking(root_fd: int, path: str, flags: int) -> int:
     """The same by hand: one component at a time, no link ever followed by the kernel.
 
-    ``..`` goes back to a descriptor that was held on the way down, so a directory that is moved away meanwhile does
-    not lead out.
+    ``..`` goes back to a descriptor that was held on the way down, so a directory that is moved away
+    meanwhile does not lead out.
     """
     if not path:
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -117,30 +124,26 @@ def _open_by_walking(root_fd: int, path: str, flags: int) -> int:
             name = ahead.pop()
             last = not ahead
             if name == "..":
-                if len(held) > 1:
-                    os.close(held.pop())
+                _close_above(held, max(1, len(held) - 1))
                 name = "."
-            if name != ".":
-                nofollow = last and bool(flags & os.O_NOFOLLOW)
-                target = None if nofollow else _link_at(held[-1], name)
-                if target is not None:
-                    links += 1
-                    if links > _MAX_LINKS:
-                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-                    if target.startswith("/"):
-                        _close_above(held)
-                    ahead.extend(_components(target))
-                    continue
-            if last:
+            kept = name == "." or (last and flags & os.O_NOFOLLOW)
+            target = None if kept else _link_at(held[-1], name)
+            if target is not None:
+                links += 1
+                if links > _MAX_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                if target.startswith("/"):
+                    _close_above(held, 1)
+                ahead.extend(_components(target))
+            elif last:
                 return _open_last(held[-1], name, flags)
-            if name != ".":
-                step = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                held.append(os.open(name, step, dir_fd=held[-1]))
+            elif name != ".":
+                held.append(os.open(name, _STEP, dir_fd=held[-1]))
         return _open_last(held[-1], ".", flags)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
     finally:
-        _close_above(held)
+        _close_above(held, 1)
 
 
 def _components(path: str) -> list[str]:
@@ -159,7 +162,9 @@ def _link_at(dir_fd: int, name: str) -> str | None:
 
 
 def _open_last(dir_fd: int, name: str, flags: int) -> int:
-    """Open it; a link that came into its place after we looked is refused, as another look would only race again."""
+    """Open it; a link that came into its place after we looked is refused, as another look would only race
+    again.
+    """
     fd = os.open(name, flags | os.O_NOFOLLOW, dir_fd=dir_fd)
     if flags & os.O_PATH and not flags & os.O_NOFOLLOW and S_ISLNK(os.fstat(fd).st_mode):
         os.close(fd)
@@ -167,8 +172,8 @@ def _open_last(dir_fd: int, name: str, flags: int) -> int:
     return fd
 
 
-def _close_above(held: list[int]) -> None:
-    """Close everything but the root, which is the caller's."""
-    while len(held) > 1:
+def _close_above(held: list[int], keep: int) -> None:
+    """Close the last ones; the very first is the caller's."""
+    while len(held) > keep:
         with suppress(OSError):
             os.close(held.pop())

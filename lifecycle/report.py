@@ -39,7 +39,10 @@ def outputs(template: Template, found: Findings) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     raw = template.raw.get("outputs") or {}
     parameters = [_parameter(one, found.parameters) for one in raw.get("parameters") or []]
-    artifacts = [_artifact(one) for one in found.artifacts.values()]
+    order = [one.get("name") for one in raw.get("artifacts") or []]
+    # Artifacts are saved in parallel and reported in the template's order; the logs come last.
+    saved = sorted(found.artifacts, key=lambda name: order.index(name) if name in order else len(order))
+    artifacts = [_artifact(found.artifacts[name]) for name in saved]
     if parameters:
         shown["parameters"] = parameters
     if artifacts:

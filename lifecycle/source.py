@@ -10,8 +10,7 @@ import os
 import posixpath
 import stat
 import tarfile
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from lifecycle.archive.tar import tar_chunks, walk_files
 from lifecycle.beneath import open_beneath
@@ -35,6 +34,22 @@ class MirrorSource:
     def __init__(self, mirrored: Mirrored, path: str) -> None:
         self._mirrored = mirrored
         self._path = path
+        self._root = -1
+
+    def __enter__(self) -> Self:
+        """Open the mirror's root; it must stay open as long as one of the files may still be opened.
+
+        Raises:
+            NotFound: it is not there.
+        """
+        try:
+            self._root = os.open(self._mirrored.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise NotFound(f"{self._path}: its mount is not mirrored at {self._mirrored.root}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._root)
 
     def open_file(self) -> BinaryIO:
         """The path as a regular file.
@@ -43,8 +58,7 @@ class MirrorSource:
             NotFound: there is none.
             BadRequest: it is something else.
         """
-        with self._root() as root:
-            descriptor = open_beneath(root, self._mirrored.path)
+        descriptor = open_beneath(self._root, self._mirrored.path, os.O_RDONLY | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise BadRequest(f"{self._path} is not a regular file")
@@ -52,33 +66,20 @@ class MirrorSource:
 
     def tar(self, found: TarStats) -> Iterator[bytes]:
         """As a tar stream, named by the path's base name."""
-        with self._root() as root:
-            yield from tar_chunks(root, self._mirrored.path, posixpath.basename(self._path) or "root", found=found)
+        return tar_chunks(self._root, self._mirrored.path, posixpath.basename(self._path) or "root", found=found)
 
     def files(self, found: TarStats) -> Iterator[tuple[str, int, Callable[[], BinaryIO]]]:
         """Its files; each can be opened on its own, by any thread, while the walk goes on."""
-        with self._root() as root:
-            descriptor = open_beneath(root, self._mirrored.path)
-            try:
-                status = os.fstat(descriptor)
-            finally:
-                os.close(descriptor)
-            if not stat.S_ISDIR(status.st_mode):
-                yield "", status.st_size, self.open_file
-                return
-            for file in walk_files(root, self._mirrored.path, found):
-                yield file.path, file.size, file.open
-
-    @contextmanager
-    def _root(self) -> Iterator[int]:
+        descriptor = open_beneath(self._root, self._mirrored.path, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            root = os.open(self._mirrored.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise NotFound(f"{self._path}: its mount is not mirrored at {self._mirrored.root}") from error
-        try:
-            yield root
+            status = os.fstat(descriptor)
         finally:
-            os.close(root)
+            os.close(descriptor)
+        if not stat.S_ISDIR(status.st_mode):
+            yield "", status.st_size, self.open_file
+            return
+        for file in walk_files(self._root, self._mirrored.path, found):
+            yield file.path, file.size, file.open
 
 
 class RuntimeSource:
@@ -90,6 +91,13 @@ class RuntimeSource:
         self._runtime = runtime
         self._main = main
         self._path = path
+
+    def __enter__(self) -> Self:
+        """Nothing is held: the runtime holds main's root."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to let go of."""
 
     def open_file(self) -> BinaryIO:
         """The path as a regular file.

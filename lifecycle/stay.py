@@ -31,13 +31,13 @@ class Task:
         item: whose state it moves.
         work: one attempt; called again under the phase's policy.
         then: the state the item is in when it has worked.
-        optional: an item that is not there is skipped instead of failed (spec 1.8, 1.13).
+        forgiven: why an item that is not there is skipped instead of failed (spec 1.8, 1.13); empty when it is not.
     """
 
     item: Item
     work: Callable[[], None]
     then: ItemState
-    optional: bool = False
+    forgiven: str = ""
 
 
 class Stay:
@@ -134,8 +134,8 @@ class Stay:
                 raise
             self.fail(self._failure(reason, item))
         except NotFound as error:
-            if task.optional:
-                self.settle(item, ItemState.SKIPPED, f"optional, and not there: {error}")
+            if task.forgiven:
+                self.settle(item, ItemState.SKIPPED, f"{task.forgiven}, and not there: {error}")
             else:
                 self._failed(item, error)
         except Exception as error:  # noqa: BLE001 - an item's failure is an outcome: the others go on

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lifecycle.errors import InputError
+from lifecycle.location import of_artifact, relocated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -322,11 +323,13 @@ class Template:
     def is_mirrored(self, path: str) -> bool:
         """Whether ``wait`` sees an output path through its mirror rather than main's base layer (spec 1.12, 5.1).
 
-        True below a volume mount, and below an input artifact that was supplied.
+        True below a volume mount, and below an input artifact that was supplied: one that is optional and was not is
+        not mounted either.
         """
         if self.overlapping_mount(path) is not None:
             return True
-        return any(artifact.path and lies_below(path, artifact.path) for artifact in self.view.inputs.artifacts)
+        supplied = (one for one in self.raw_artifacts("inputs") if of_artifact(relocated(one, self.archive_location)))
+        return any(one.get("path") and lies_below(path, one["path"]) for one in supplied)
 
 
 def convert(raw: Any, kind: type[Any], *, place: str = "$") -> Any:

@@ -173,7 +173,14 @@ def _counted(chunks: Iterator[bytes], moved: Moved) -> Iterator[bytes]:
 
 
 def _in_parallel(work: Callable[[T], None], things: Iterable[T], width: int) -> None:
-    """Call ``work`` for each thing, at most ``width`` at a time; the first error ends it, when those begun are done."""
+    """Call ``work`` for each thing, at most ``width`` at a time; the first error ends it, when those begun are done.
+
+    With a width of 1 each is done before the next is asked for: a stream cannot go back to one it has passed.
+    """
+    if width == 1:
+        for thing in things:
+            work(thing)
+        return
     with ThreadPoolExecutor(max_workers=width, thread_name_prefix="transfer") as pool:
         running: set[Future[None]] = set()
         for thing in things:

@@ -56,7 +56,7 @@ def _task(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[str, 
         set_mode(dest, artifact.mode, recurse=artifact.recurse_mode)
         item.size, item.note = moved.size, moved.note
 
-    return Task(item, work, ItemState.LOADED, optional=artifact.optional)
+    return Task(item, work, ItemState.LOADED, forgiven="optional" if artifact.optional else "")
 
 
 def destination(pod: Pod, artifact: Artifact, place: str) -> Path:

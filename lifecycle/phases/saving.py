@@ -59,18 +59,18 @@ def source_of(pod: Pod, path: str) -> MirrorSource | RuntimeSource:
 
 def _parameter(pod: Pod, stay: Stay, parameter: Parameter, number: int) -> Task:
     item = stay.item("parameter", parameter.name)
-    source = parameter.value_from
-    default = source.default if source else None
+    value_from = parameter.value_from
+    default = value_from.default if value_from else None
 
     def work() -> None:
-        if source is None or not source.path:
+        if value_from is None or not value_from.path:
             if parameter.value is None and default is not None:
                 pod.found.parameters[parameter.name] = text_of(default).removesuffix("\n")
             item.note = "no path: left as it is"
             return
-        path = check_path(source.path, place=f"$.outputs.parameters[{number}].valueFrom.path")
+        path = check_path(value_from.path, place=f"$.outputs.parameters[{number}].valueFrom.path")
         try:
-            with source_of(pod, path).open_file() as file:
+            with source_of(pod, path) as source, source.open_file() as file:
                 data = _read_whole(file, path)
         except (LifecycleError, OSError) as error:
             if default is None:
@@ -82,7 +82,7 @@ def _parameter(pod: Pod, stay: Stay, parameter: Parameter, number: int) -> Task:
         # One newline, exactly: what `echo` adds (spec 1.12).
         pod.found.parameters[parameter.name] = data.decode(errors="replace").removesuffix("\n")
 
-    return Task(item, work, ItemState.SAVED, optional=pod.main_failed)
+    return Task(item, work, ItemState.SAVED, forgiven=_forgiven(pod))
 
 
 def _read_whole(file: BinaryIO, path: str) -> bytes:
@@ -131,18 +131,18 @@ def _artifact(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[s
         target, reported = destination(pod, artifact, raw, place)
         moved = _moved(pod, item)
         driver = pod.drivers(target)
-        source = source_of(pod, path)
-        match artifact.archive_kind:
-            case "tar":
-                transfer.save_archive(driver, target, source, artifact.compression_level, moved)
-            case "none":
-                transfer.save_files(driver, target, source, width=pod.settings.parallelism, moved=moved)
-            case kind:
-                raise Unsupported(f"archive {kind} comes with a later release", remedy="use tar or none")
+        with source_of(pod, path) as source:
+            match artifact.archive_kind:
+                case "tar":
+                    transfer.save_archive(driver, target, source, artifact.compression_level, moved)
+                case "none":
+                    transfer.save_files(driver, target, source, width=pod.settings.parallelism, moved=moved)
+                case kind:
+                    raise Unsupported(f"archive {kind} comes with a later release", remedy="use tar or none")
         item.size, item.note = moved.size, moved.note
         pod.found.artifacts[artifact.name] = reported
 
-    return Task(item, work, ItemState.SAVED, optional=artifact.optional or pod.main_failed)
+    return Task(item, work, ItemState.SAVED, forgiven="optional" if artifact.optional else _forgiven(pod))
 
 
 def destination(pod: Pod, artifact: Artifact, raw: dict[str, Any], place: str) -> tuple[Location, dict[str, Any]]:
@@ -170,6 +170,11 @@ def _archive_location(pod: Pod) -> Location:
             remedy="configure an artifact repository, or give the artifact a location of its own",
         )
     return found
+
+
+def _forgiven(pod: Pod) -> str:
+    """When main failed or was stopped, the step is not to become an Error about what main did not get to (ADR 0008)."""
+    return "main did not end well" if pod.main_failed else ""
 
 
 def _moved(pod: Pod, item: Item) -> transfer.Moved:

@@ -61,10 +61,12 @@ def test_the_deepest_mount_wins_and_scripts_have_mounts_too():
 
 
 def test_an_output_below_an_input_artifact_is_read_through_the_mirror():
-    template = Template({"container": {}, "inputs": {"artifacts": [{"name": "a", "path": "/in/a"}]}})
+    artifacts = [{"name": "a", "path": "/in/a", "raw": {"data": ""}}, {"name": "o", "path": "/in/o", "optional": True}]
+    template = Template({"container": {}, "inputs": {"artifacts": artifacts}})
 
     assert template.is_mirrored("/in/a/part")
     assert not template.is_mirrored("/in/b")
+    assert not template.is_mirrored("/in/o")
 
 
 @pytest.mark.parametrize("path", ["", "relative", "/a/../b", ".."])

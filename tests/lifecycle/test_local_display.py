@@ -1,0 +1,77 @@
+"""What a person sees: nothing of a container's output can act on the terminal, and nothing ends the run."""
+
+import io
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lifecycle.local.display import Display, _Console, harmless
+
+
+def console(file, **more):
+    return _Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True, **more)
+
+
+@given(st.one_of(st.text(), st.binary()))
+def test_no_control_character_gets_through(data):
+    assert all(char == "\t" or unicodedata.category(char) not in ("Cc", "Zl", "Zp") for char in harmless(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"plain \xc3\xa9\t.", "plain é\t."),
+        (b"\x1b]0;title\x07", "␛]0;title␇"),
+        (b"50%\r100%", "50%␍100%"),
+        ("\u202eevil", "�evil"),
+        (b"\xff", "�"),
+        ("\x9b31m", "�31m"),
+    ],
+)
+def test_what_a_control_character_becomes(data, expected):
+    assert harmless(data) == expected
+
+
+def test_a_pipe_gets_no_colour_and_no_markup_is_read():
+    out = io.StringIO()
+
+    Display(console(out)).wrote("main", b"[bold red]x[/] :smile: " + b"y" * 500)
+
+    assert out.getvalue() == f"main │ [bold red]x[/] :smile: {'y' * 500}\n"
+
+
+def test_no_color_is_respected(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = io.StringIO()
+
+    Display(console(out, force_terminal=True)).told("failure", {"failure": {"item": "x", "message": "m"}})
+
+    assert "\x1b[31m" not in out.getvalue()
+    assert "✗ x: m" in out.getvalue()
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, OSError, ValueError])
+def test_a_terminal_that_fails_is_given_up_on(error):
+    class Gone(io.StringIO):
+        def write(self, _):
+            raise error("gone")
+
+    display = Display(console(Gone()))
+
+    display.wrote("main", b"one")
+    display.wrote("main", b"two")
+    display.close()
+
+
+def test_failed_attempts_and_notes_are_said_at_once_and_other_lines_are_not():
+    out = io.StringIO()
+    display = Display(console(out))
+
+    display.told("attempt", {"item": "input a", "attempt": 1, "message": "down", "wait": 1.5})
+    display.told("attempt", {"item": "input a", "attempt": 2, "message": "down", "wait": None})
+    display.told("note", {"phase": "waiting", "text": "so it is"})
+    display.told("enter", {"phase": "waiting"})
+
+    assert out.getvalue() == "  ! input a: attempt 1: down; again in 1.5 s\n  · so it is\n"
