@@ -1,0 +1,118 @@
+"""``argoexec run FILE``: one template of a Workflow file, run whole on this machine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lifecycle import registry
+from lifecycle.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from lifecycle.local.prepare import Request
+    from lifecycle.local.runner import Watcher
+
+_EPILOG = """exit status: 0 Succeeded · 1 Error · 2 bad input or usage · 3 main failed, or was stopped.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``run``."""
+    parser.epilog = _EPILOG
+    add = parser.add_argument
+    add(
+        "file",
+        metavar="FILE",
+        help="a file with a Workflow, WorkflowTemplate or CronWorkflow; - is standard input",
+    )
+    add("--template", metavar="NAME", help="the template to run; the workflow's entrypoint unless given")
+    add("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE",
+        help="an input parameter; NAME=@FILE takes the content of a file")  # fmt: skip
+    add("-a", "--artifact", action="append", default=[], metavar="NAME=PATH|URL",
+        help="an input artifact: a file, a directory or a URL")  # fmt: skip
+    add(
+        "--runtime",
+        choices=("local", "docker"),
+        default="local",
+        help="what runs the containers (%(default)s)",
+    )
+    add("--store", metavar="URL",
+        help="where outputs go: a directory, s3://BUCKET/PREFIX, any fsspec URL (the work dir)")  # fmt: skip
+    add("--workdir", metavar="DIR", help="where everything of this run is kept (.argoexec/<pod>)")
+    add("--secrets", metavar="DIR", help="a directory with the secrets the template names: DIR/<name>/<key>")
+    add("--fault", action="append", default=[], metavar="SPEC", help="inject a fault (a later release)")
+    add(
+        "-o",
+        "--output",
+        choices=("text", "json"),
+        default="text",
+        help="for a person or a program (%(default)s)",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Judge the request, run it, show the result.
+
+    Returns:
+        0 when the step Succeeded, 1 for an Error, 3 when main failed or was stopped.
+
+    Raises:
+        InputError: the request is wrong; nothing has been written.
+        Unsupported: it asks for what comes with a later release.
+    """
+    from lifecycle.clock import SystemClock
+    from lifecycle.commands.in_pod import settings
+    from lifecycle.local.prepare import prepare
+    from lifecycle.local.runner import LocalRun
+
+    if args.fault:
+        raise InputError("fault injection comes with a later release", place="--fault")
+    registry.resolve("runtime", args.runtime)
+    clock, environ = SystemClock(), os.environ
+    chosen = settings(environ)
+    prepared = prepare(_request(args), environ, clock.now(), random.SystemRandom())
+    watcher = _watcher(args.output)
+    if watcher:
+        chosen = replace(chosen, progress=watcher.moved)
+    if args.loglevel != "debug":
+        # What is logged in a pod is shown here by the display, or is in the object.
+        logging.getLogger("argoexec").setLevel(logging.CRITICAL)
+    try:
+        result = LocalRun(prepared, clock=clock, environ=environ, settings=chosen, watcher=watcher).run()
+    finally:
+        if watcher:
+            watcher.close()
+    if args.output == "json":
+        json.dump(result.record(), sys.stdout)
+        print()
+    return result.exit_status
+
+
+def _request(args: argparse.Namespace) -> Request:
+    from lifecycle.local.prepare import Request
+
+    return Request(
+        file=args.file,
+        template=args.template,
+        parameters=args.parameter,
+        artifacts=args.artifact,
+        store=args.store,
+        workdir=args.workdir,
+        secrets=args.secrets,
+    )
+
+
+def _watcher(output: str) -> Watcher | None:
+    if output == "json":
+        return None
+    from lifecycle.local.display import Display
+
+    display: Watcher = Display()
+    return display

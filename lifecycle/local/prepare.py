@@ -1,0 +1,208 @@
+"""Flags and a file → everything that a local run needs, judged as a whole before anything is written.
+
+It plays the controller (spec 1.7): chooses the template, names the pod, gives the inputs their values,
+substitutes, sets the archive location, and lays the pod out.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lifecycle import registry
+from lifecycle.errors import InputError, LifecycleError, Unsupported
+from lifecycle.local import arguments, stores, workflow
+from lifecycle.local.identity import Identity, identify
+from lifecycle.local.layout import Layout, lay_out
+from lifecycle.local.substitution import substitute, template_variables, workflow_variables
+from lifecycle.location import of_artifact, relocated
+from lifecycle.template import Template
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from lifecycle.location import Location
+    from lifecycle.ports import Driver
+
+HOME = ".argoexec"
+"""Where work dirs are made unless somebody names another place."""
+
+JOURNAL, TEMPLATE, REPORT, POD_DIR, STORE = "journal.jsonl", "template.json", "report.json", "pod", "store"
+_SUBSTITUTED = ("podMetadata", "securityContext", "activeDeadlineSeconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for on the command line; the fields are its flags."""
+
+    file: str
+    template: str | None = None
+    parameters: Sequence[str] = ()
+    artifacts: Sequence[str] = ()
+    store: str | None = None
+    workdir: str | None = None
+    secrets: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that can begin.
+
+    Attributes:
+        identity: the pod's names.
+        template: substituted; what the executor gets.
+        layout: the pod.
+        workdir: where it will be; does not exist yet, or is empty of runs.
+        secrets: where drivers read theirs.
+        notes: what a person should know before it begins.
+    """
+
+    identity: Identity
+    template: Template
+    layout: Layout
+    workdir: Path
+    secrets: Path | None
+    notes: tuple[str, ...]
+
+
+def prepare(request: Request, environ: Mapping[str, str], now: datetime, rng: random.Random) -> Prepared:
+    """Judge a request.
+
+    Raises:
+        InputError: anything about it that is wrong.
+        Unsupported: it needs what this release does not have.
+    """
+    secrets = _secrets(request.secrets)
+    flags = arguments.parse_flags(request.parameters, request.artifacts, environ)
+    chosen = workflow.choose(workflow.load(request.file), request.template)
+    identity = identify(chosen, now, rng)
+    workdir = _workdir(request.workdir, identity.pod)
+    spec = chosen.workflow.spec
+    known = workflow_variables(identity, spec, arguments.workflow_parameters(chosen, flags))
+
+    def with_workflow(value: Any, place: str) -> Any:
+        return substitute(value, known, place=place)
+
+    store = request.store or str(workdir / STORE)
+    archive = stores.archive_location(
+        chosen.raw, stores.store_location(store, f"{identity.workflow}/{identity.pod}", environ), chosen.place
+    )
+    raw = arguments.bind(chosen, flags, archive, lambda value: with_workflow(value, chosen.place))
+    raw = _substituted(raw | {"archiveLocation": archive}, known, chosen.place)
+    template = Template(arguments.with_flags(raw, flags), place=chosen.place)
+    _check_drivers(template, secrets or workdir, chosen.place)
+    of_pod = {key: with_workflow(spec[key], f"{chosen.workflow.place}.{key}") for key in _SUBSTITUTED if key in spec}
+    layout = lay_out(
+        template,
+        dict(spec) | of_pod,
+        identity,
+        pod_dir=workdir / POD_DIR,
+        secrets=secrets,
+        place=chosen.place,
+        workflow_place=chosen.workflow.place,
+        substitute=with_workflow,
+    )
+    return Prepared(identity, template, layout, workdir, secrets, (*chosen.notes, *layout.notes))
+
+
+def _substituted(raw: dict[str, Any], known: Mapping[str, str], place: str) -> dict[str, Any]:
+    """Everything but the values of the input parameters: what a person gave is data."""
+    variables = template_variables(raw, known)
+    inputs = raw.get("inputs") or {}
+    parameters = inputs.get("parameters")
+    # Left in its place, so that the paths in messages count it.
+    open_raw = raw | {"inputs": {**inputs, "parameters": None}} if parameters else raw
+    result: dict[str, Any] = substitute(open_raw, variables, place=place)
+    if parameters:
+        result["inputs"]["parameters"] = parameters
+    return result
+
+
+def _secrets(given: str | None) -> Path | None:
+    if given is None:
+        return None
+    path = Path(given).absolute()
+    if not path.is_dir():
+        raise InputError("there is no such directory", place=f"--secrets {given}", remedy="it holds <name>/<key> files")
+    return path
+
+
+def _workdir(given: str | None, pod: str) -> Path:
+    """Where the run will be: a name that is free, or a directory that holds no run yet."""
+    if given is None:
+        home = Path(HOME).absolute()
+        path = home / pod
+        number = 1
+        while path.exists():  # a workflow with a fixed name, run again
+            number += 1
+            path = home / f"{pod}-{number}"
+    else:
+        path = Path(given).absolute()
+    place = f"--workdir {given or path}"
+    if set(str(path)) & set("?#"):
+        raise InputError("its path cannot hold '?' or '#'", place=place)
+    if path.exists() and not path.is_dir():
+        raise InputError("it is not a directory", place=place)
+    for taken in (JOURNAL, POD_DIR, STORE):
+        if (path / taken).exists():
+            raise InputError(f"it holds a run already: {taken}", place=place, remedy="name another, or remove it")
+    _check_writable(path, place)
+    return path
+
+
+def _check_writable(path: Path, place: str) -> None:
+    parent = next(one for one in (path, *path.parents) if one.exists())
+    if not os.access(parent, os.W_OK | os.X_OK) or not parent.is_dir():
+        raise InputError(f"nothing can be made in {parent}", place=place, remedy="name another place")
+
+
+def _check_drivers(template: Template, secrets: Path, place: str) -> None:
+    """Make every driver once: a store that cannot be used is known before main has run for an hour."""
+    make = registry.drivers(secrets)
+    made: set[str] = set()
+    for location, where in _locations(template, place):
+        if location.store in made:
+            continue
+        made.add(location.store)
+        try:
+            driver = make(location)
+            if location.type == "fsspec" and ".archiveLocation" in where:
+                _check_store(driver, location.key)
+        except (InputError, Unsupported) as error:
+            raise type(error)(f"{where}: {error.message}", remedy=error.remedy) from error
+        except LifecycleError as error:
+            raise InputError(error.message, place=where, remedy=error.remedy) from error
+
+
+def _check_store(driver: Driver, url: str) -> None:
+    """Whether something of that URL could be stored, as far as can be said without doing it.
+
+    Raises:
+        InputError, Unsupported: there is no such kind of store, or nobody may write there.
+    """
+    if url.startswith("file://"):
+        _check_writable(Path(url.removeprefix("file://")), url)
+        return
+    try:
+        next(iter(driver.list(url)), None)
+    except (InputError, Unsupported):
+        raise
+    except LifecycleError:
+        pass  # it exists, and is not well just now: what is saved is tried again
+
+
+def _locations(template: Template, place: str) -> Iterator[tuple[Location, str]]:
+    archive = template.archive_location
+    for side in ("inputs", "outputs"):
+        for index, raw in enumerate(template.raw_artifacts(side)):
+            where = f"{place}.{side}.artifacts[{index}]"
+            found = of_artifact(relocated(raw, archive), place=where)
+            if found is not None:
+                yield found, where
+    found = of_artifact(archive, place=f"{place}.archiveLocation")
+    if found is not None:
+        yield found, f"{place}.archiveLocation"

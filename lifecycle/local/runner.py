@@ -1,0 +1,314 @@
+"""A prepared run → a verdict: makes the work dir, plays kubelet and controller, and runs the whole table.
+
+The same engine, phases and policies as in a pod; what differs is injected here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lifecycle import registry
+from lifecycle.context import Pod
+from lifecycle.engine import Engine
+from lifecycle.errors import InputError
+from lifecycle.files import LocalFiles
+from lifecycle.journal import FileJournal
+from lifecycle.local.prepare import HOME, JOURNAL, POD_DIR, REPORT, TEMPLATE, Prepared
+from lifecycle.phases.staging import write_whole
+from lifecycle.phases.starting import how_it_ended
+from lifecycle.pod import POD
+from lifecycle.ports import ExecutionControl
+from lifecycle.stopping import arm_deadline, handle_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from lifecycle.clock import Cancel, Clock
+    from lifecycle.context import Settings
+    from lifecycle.engine import Observer
+    from lifecycle.journal import Journal
+    from lifecycle.ports import Report
+    from lifecycle.stay import Stay
+    from lifecycle.table import Event
+
+log = logging.getLogger("argoexec")
+
+SUCCEEDED, FAILED, ERROR = "Succeeded", "Failed", "Error"
+"""Argo's node phases, not to be confused with the phases of a lifecycle."""
+
+_EXIT_STATUS = {SUCCEEDED: 0, ERROR: 1, FAILED: 3}
+
+
+class Watcher(Protocol):
+    """Who shows a run to a person. Called from several threads; must return soon and not raise."""
+
+    def begun(self, prepared: Prepared) -> None:
+        """The work dir is there, the first phase follows."""
+
+    def entered(self, stay: Stay) -> None:
+        """A phase begins."""
+
+    def left(self, stay: Stay, event: Event, to: str) -> None:
+        """A phase has ended."""
+
+    def told(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """A line goes into the journal."""
+
+    def wrote(self, container: str, line: bytes) -> None:
+        """A container wrote a line."""
+
+    def moved(self, item: str, size: int) -> None:
+        """So many bytes of an item have been transferred so far."""
+
+    def ended(self, result: Result) -> None:
+        """It is over."""
+
+    def close(self) -> None:
+        """Nothing more is shown; also after an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a run.
+
+    Attributes:
+        phase: the node phase: ``Succeeded``, ``Failed`` or ``Error``.
+        message: why, when it is not the first.
+        remedy: what a person can do about it.
+        exit_code: main's, if it ran to an end.
+        outputs: as the annotation carries them (spec 1.15).
+        lifecycle: each stay in a phase with its items.
+        prepared: what was run.
+    """
+
+    phase: str
+    message: str
+    remedy: str
+    exit_code: int | None
+    outputs: Mapping[str, Any]
+    lifecycle: tuple[dict[str, Any], ...]
+    prepared: Prepared
+
+    @property
+    def exit_status(self) -> int:
+        """Of the command: 0 Succeeded, 1 Error, 3 main failed."""
+        return _EXIT_STATUS[self.phase]
+
+    @property
+    def journal(self) -> Path:
+        """Where the journal is."""
+        return self.prepared.workdir / JOURNAL
+
+    def record(self) -> dict[str, Any]:
+        """As ``-o json`` shows it."""
+        return {
+            "phase": self.phase,
+            "message": self.message,
+            "exitCode": self.exit_code,
+            "outputs": dict(self.outputs),
+            "lifecycle": list(self.lifecycle),
+            "journal": str(self.journal),
+            "workdir": str(self.prepared.workdir),
+            "pod": self.prepared.identity.pod,
+            "template": self.prepared.template.name,
+            "notes": list(self.prepared.notes),
+        }
+
+
+class LocalRun:
+    """One run. Made when everything has been judged; writes nothing before :meth:`run`."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        *,
+        clock: Clock,
+        environ: Mapping[str, str],
+        settings: Settings,
+        watcher: Watcher | None,
+    ) -> None:
+        """Take what is to be run.
+
+        Args:
+            prepared: the judged request.
+            clock: the only source of time.
+            environ: where retry policies may be overridden.
+            settings: what may be set from outside.
+            watcher: shows it to a person.
+        """
+        self._prepared = prepared
+        self._clock = clock
+        self._environ = environ
+        self._settings = settings
+        self._watcher = watcher
+
+    def run(self) -> Result:
+        """Make the work dir and run the whole table in it.
+
+        Raises:
+            InputError: the work dir cannot be made.
+        """
+        prepared, watcher = self._prepared, self._watcher
+        workdir = prepared.workdir
+        files = LocalFiles(workdir / POD_DIR, prepared.layout.host_mounts, prepared.secrets)
+        self._make(files)
+        file_journal = FileJournal(workdir / JOURNAL, self._clock)
+        observer = _Outcomes(watcher, file_journal, prepared.notes)
+        sandbox = registry.resolve("sandbox", "local")(
+            workdir / POD_DIR, prepared.identity.pod, watcher.wrote if watcher else None
+        )
+        try:
+            pod = self._pod(files, _Told(file_journal, watcher) if watcher else file_journal, sandbox)
+            if watcher:
+                watcher.begun(prepared)
+            with handle_signals(pod):
+                arm_deadline(pod)
+                Engine(POD, pod, environ=self._environ, observer=observer).run()
+        finally:
+            sandbox.close()
+            file_journal.close()
+        if file_journal.error is not None:
+            log.warning("the journal is incomplete: %s", file_journal.error.strerror)
+        result = _result(pod, prepared, observer)
+        if watcher:
+            watcher.ended(result)
+        return result
+
+    def _make(self, files: LocalFiles) -> None:
+        workdir = self._prepared.workdir
+        try:
+            home = workdir.parent
+            if home.name == HOME:
+                home.mkdir(parents=True, exist_ok=True)
+                (home / ".gitignore").write_text("*\n")
+            # In our own place the name was free a moment ago: if it no longer is, another run has taken it.
+            workdir.mkdir(parents=True, exist_ok=home.name != HOME)
+            self._prepared.layout.volumes.make()
+            files.write()
+            # It may hold what a person gave by -p, so it is only theirs to read.
+            text = json.dumps(self._prepared.template.raw, indent=2, ensure_ascii=False)
+            write_whole(workdir / TEMPLATE, text.encode(errors="surrogatepass"), 0o600)
+        except OSError as error:
+            raise InputError(f"it cannot be made: {error}", place=f"--workdir {workdir}") from error
+
+    def _pod(self, files: LocalFiles, journal: Journal, sandbox: Any) -> Pod:
+        prepared = self._prepared
+        runtime = registry.resolve("runtime", "local")
+        seconds = prepared.layout.seconds
+        return Pod(
+            name=prepared.identity.pod,
+            template=prepared.template,
+            files=files,
+            control=LocalControl(prepared.template.raw, prepared.workdir / REPORT),
+            drivers=registry.drivers(files.secrets),
+            clock=self._clock,
+            journal=journal,
+            runtime=lambda: runtime(prepared.workdir / POD_DIR),
+            sandbox=sandbox,
+            launch=prepared.layout.launch,
+            deadline=None if seconds is None else self._clock.now() + timedelta(seconds=seconds),
+            settings=self._settings,
+        )
+
+
+class LocalControl:
+    """The controller's side of a pod that has none: the template is known, the report becomes a file."""
+
+    def __init__(self, template: dict[str, Any], report: Path) -> None:
+        self._template = template
+        self._report = report
+
+    def template(self) -> dict[str, Any]:
+        """The substituted template."""
+        return self._template
+
+    def execution(self) -> ExecutionControl:
+        """Nobody controls it but the person at the terminal."""
+        return ExecutionControl()
+
+    def watch_execution(self, changed: Callable[[], None], cancel: Cancel) -> None:  # noqa: ARG002 - it never changes
+        """Block until ``cancel``."""
+        cancel.wait(None)
+
+    def report(self, report: Report) -> None:
+        """Write the file, whole or not at all.
+
+        Raises:
+            OSError: classified by the phase.
+        """
+        shown = {"outputs": dict(report.outputs), "message": report.message}
+        write_whole(self._report, json.dumps(shown, indent=2, ensure_ascii=False).encode() + b"\n", 0o644)
+
+
+@dataclass
+class _Outcomes:
+    """What the lifecycle was, phase by phase: the event is the outcome."""
+
+    watcher: Observer | None
+    journal: Journal
+    notes: tuple[str, ...]
+    stays: list[tuple[Stay, Event]] = field(default_factory=list)
+
+    def entered(self, stay: Stay) -> None:
+        if not self.stays:  # the header of a journal comes first, and a person has read them in ours
+            for note in self.notes:
+                self.journal.write("note", phase=stay.phase.state, text=note)
+        if self.watcher:
+            self.watcher.entered(stay)
+
+    def left(self, stay: Stay, event: Event, to: str) -> None:
+        self.stays.append((stay, event))
+        if self.watcher:
+            self.watcher.left(stay, event, to)
+
+    def records(self) -> tuple[dict[str, Any], ...]:
+        return tuple(
+            {
+                "phase": stay.phase.state,
+                "outcome": event.value,
+                "attempts": max((item.attempts for item in stay.items), default=0) or 1,
+                "seconds": round(stay.seconds, 4),
+                "items": [item.record() for item in stay.items],
+            }
+            for stay, event in self.stays
+        )
+
+
+class _Told:
+    """A journal that a person can watch."""
+
+    def __init__(self, journal: FileJournal, watcher: Watcher) -> None:
+        self._journal = journal
+        self._watcher = watcher
+
+    def write(self, kind: str, **fields: Any) -> None:
+        self._journal.write(kind, **fields)
+        self._watcher.told(kind, fields)
+
+
+def _result(pod: Pod, prepared: Prepared, outcomes: _Outcomes) -> Result:
+    """The node phase as a controller would infer it (spec 1.7.9), and why."""
+    record, ended = pod.record, pod.found.exit
+    message, remedy = record.message(), record.first.remedy if record.first else ""
+    if record.failures:
+        phase = ERROR
+    elif record.cancelled is not None or ended is None or ended.code != 0:
+        phase = FAILED
+        reason = f" ({ended.reason})" if ended and ended.reason else ""
+        message = message or (f"main {how_it_ended(ended.code)}{reason}" if ended else "main did not run")
+    else:
+        phase = SUCCEEDED
+    return Result(
+        phase=phase,
+        message=message,
+        remedy=remedy,
+        exit_code=ended.code if ended else None,
+        outputs=pod.found.outputs,
+        lifecycle=outcomes.records(),
+        prepared=prepared,
+    )
