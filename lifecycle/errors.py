@@ -163,8 +163,8 @@ def from_os_error(error: OSError) -> LifecycleError:
     """Classify an :class:`OSError` by its errno; the caller raises the result ``from`` it."""
     text = f"{error.strerror or error}: {error.filename}" if error.filename else str(error.strerror or error)
     if isinstance(error, socket.gaierror):
-        kind = Unavailable if error.errno == socket.EAI_AGAIN else NotFound
-        return kind(f"the name cannot be resolved: {text}")
+        # Never NotFound: `optional` would forgive a store that cannot be found as an artifact that is not there.
+        return Unavailable(f"the name cannot be resolved: {text}")
     if error.errno in _FULL:
         return StorageFull(text, remedy="free space there, or raise the volume's size or ephemeral-storage limit")
     if isinstance(error, PermissionError):

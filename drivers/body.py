@@ -1,0 +1,62 @@
+"""What a driver's ``open`` gives: a stream that knows its size, is complete or fails, speaks our errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from lifecycle.archive.stream import Readable
+from lifecycle.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lifecycle.errors import LifecycleError
+
+
+class Inner(Protocol):
+    """What is wrapped: the answer of a client library."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes, nothing at the end."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+class Body(Readable):
+    """Owns what it wraps. Closing it before the end is cheap: the rest is not read."""
+
+    def __init__(
+        self, inner: Inner, where: str, size: int | None, translate: Callable[[Exception], LifecycleError]
+    ) -> None:
+        """``size`` is what the store announced; fewer bytes than that are an error, not the end."""
+        self.size = size
+        self._inner = inner
+        self._where = where
+        self._translate = translate
+        self._count = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most ``size`` bytes.
+
+        Raises:
+            LifecycleError: the connection broke, or ended before the announced size.
+        """
+        if self.closed:
+            raise ValueError("read of a closed stream")
+        if size < 0:
+            return self.readall()
+        try:
+            data = self._inner.read(size)
+        except Exception as error:
+            raise self._translate(error) from error
+        self._count += len(data)
+        if not data and size > 0 and self.size is not None and self._count < self.size:
+            raise Unavailable(f"{self._where}: the store broke off after {self._count} of {self.size} bytes")
+        return data
+
+    def close(self) -> None:
+        """Close the inner stream; twice is once."""
+        if not self.closed:
+            super().close()
+            self._inner.close()

@@ -1,0 +1,277 @@
+"""Our own location ``fsspec: {url, options}``: a directory of this machine, or any store fsspec has a package for.
+
+The key is the URL; a bare path is a file. Of the options, values of the form ``{"secretKeyRef": {"name", "key"}}`` are
+read from mounted secrets. fsspec's backends agree on little more than method names: errors are told by their types
+here, and what is of no known type is permanent, by the name of its class.
+"""
+
+from __future__ import annotations
+
+import secrets as randomness
+import socket
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from urllib.parse import urlsplit
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.registry import available_protocols, get_filesystem_class, registry
+
+from drivers.body import Body
+from lifecycle.errors import (
+    BadRequest,
+    InputError,
+    LifecycleError,
+    NotFound,
+    Permanent,
+    Unavailable,
+    Unsupported,
+    from_os_error,
+)
+from lifecycle.location import without_userinfo
+from lifecycle.ports import StoredObject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from lifecycle.secret import Secret, SecretReader
+
+_CHUNK: Final = 1 << 20
+_PART_SUFFIX: Final = ".argoexec-part"  # of a file that is being written; a crash leaves it, no listing shows it
+_ABSENT: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+class FsspecDriver:
+    """Any of fsspec's filesystems. Each thread has its own: those over ftp and sftp cannot be shared."""
+
+    def __init__(self, config: Mapping[str, Any], secrets: SecretReader) -> None:
+        """Reads the secrets among the options; filesystems are made when a URL names one.
+
+        Raises:
+            InputError: the options are not an object, or a selector in them is wrong.
+            Unauthorized: a secret they name is not there.
+        """
+        options = config.get("options") or {}
+        if not isinstance(options, dict):
+            raise InputError("expected an object", place="fsspec.options")
+        self._revealed: list[Secret] = []
+        self._options: dict[str, Any] = self._resolved(options, secrets)
+        self._here = threading.local()
+
+    def open(self, key: str) -> BinaryIO:
+        """The object as a stream.
+
+        Raises:
+            NotFound: there is none, or it is a directory.
+            InputError, Unsupported: no filesystem for such a URL.
+            LifecycleError: what else the backend raised.
+        """
+        with self._translating("reading", key):
+            system, path = self._system(key)
+            if isinstance(system, LocalFileSystem) and not Path(path).is_file():
+                raise FileNotFoundError(path)  # a directory, or a FIFO, whose reader would wait for ever
+            file = system.open(path, "rb")
+            if getattr(file, "details", None) and file.details.get("type") == "directory":
+                file.close()
+                raise IsADirectoryError(path)
+        size = getattr(file, "size", None)
+        return Body(
+            _Held(system, file),
+            without_userinfo(key),
+            size if isinstance(size, int) else None,
+            lambda error: self._meaning(error, "reading", key),
+        )
+
+    def save(self, key: str, stream: BinaryIO, size_hint: int | None) -> None:  # noqa: ARG002 - the port's
+        """Store the stream; a local file appears under its name when it is complete.
+
+        Elsewhere the object is written where it belongs, and removed if that fails: what was there before is lost then.
+
+        Raises:
+            InputError, Unsupported: no filesystem for such a URL.
+            LifecycleError: what else the backend raised.
+            Exception: whatever the stream raised; nothing is stored then.
+        """
+        with self._translating("writing", key):
+            system, path = self._system(key)
+        if isinstance(system, LocalFileSystem):
+            self._save_file(key, Path(path), stream)
+            return
+        with self._translating("writing", key):
+            try:
+                target = system.open(path, "wb")
+            except FileNotFoundError:  # no such directory; object stores have none, and make no bucket this way
+                system.makedirs(system._parent(path), exist_ok=True)  # noqa: SLF001 - there is no public name
+                target = system.open(path, "wb")
+        whole = False
+        try:
+            self._copy(key, stream, target)
+            with self._translating("writing", key):
+                target.close()  # most backends send the last part, and make the object, here
+            whole = True
+        finally:
+            if not whole:
+                with suppress(Exception):  # the error that led here is the one to report
+                    target.close()
+                with suppress(Exception):
+                    system.rm_file(path)
+
+    def list(self, key: str) -> Iterator[StoredObject]:
+        """The objects below the URL, by path; links to files count as files, other links and devices do not.
+
+        Raises:
+            BadRequest: the path of one of them leads out of its directory.
+            LifecycleError: what the backend raised.
+        """
+        with self._translating("listing", key):
+            system, path = self._system(key)
+            system.invalidate_cache()
+            try:
+                found = system.find(path, detail=True)
+            except _ABSENT:
+                return
+        prefix = f"{path.rstrip('/')}/"
+        for name in sorted(found):
+            relative = name.removeprefix(prefix)
+            if relative == name or name.endswith(("/", _PART_SUFFIX)) or found[name].get("type") == "directory":
+                continue
+            if isinstance(system, LocalFileSystem) and not Path(name).is_file():
+                continue
+            if relative.startswith("/") or ".." in relative.split("/"):
+                raise BadRequest(f"the path {relative!r} below {without_userinfo(key)} would lead out of it")
+            yield StoredObject(relative, found[name].get("size"))
+
+    def delete(self, key: str) -> None:
+        """Remove the object; one that is not there is success.
+
+        Raises:
+            LifecycleError: what the backend raised.
+        """
+        with self._translating("deleting", key):
+            system, path = self._system(key)
+            with suppress(*_ABSENT):
+                system.rm_file(path)
+
+    def _system(self, key: str) -> tuple[Any, str]:
+        """The filesystem of a URL, of this thread alone, and the path in it."""
+        if not key:
+            raise InputError("an fsspec location needs a URL", place="fsspec.url")
+        systems: dict[tuple[str, str], Any] = self._here.__dict__.setdefault("systems", {})
+        parts = urlsplit(key)
+        origin = (parts.scheme, parts.netloc)
+        if origin in systems:
+            return systems[origin], systems[origin]._strip_protocol(key)  # noqa: SLF001 - there is no public name
+        _check_protocols(key)
+        try:
+            system, path = url_to_fs(key, skip_instance_cache=True, **self._options)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"no filesystem can be made of {without_userinfo(key)}: {self._redacted(error)}",
+                place="fsspec.options",
+            ) from error
+        if "::" not in key:  # the parts of a chain have paths of their own
+            systems[origin] = system
+        return system, path
+
+    def _save_file(self, key: str, path: Path, stream: BinaryIO) -> None:
+        part = path.with_name(f".{path.name[:200]}.{randomness.token_hex(4)}{_PART_SUFFIX}")
+        with self._translating("writing", key):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            target = part.open("xb", buffering=0)
+        try:
+            with target:
+                self._copy(key, stream, target)
+            with self._translating("writing", key):
+                part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _copy(self, key: str, stream: BinaryIO, target: Any) -> None:
+        """Errors of the stream come out as they are, those of the target translated."""
+        while chunk := stream.read(_CHUNK):
+            rest = memoryview(chunk)
+            while rest:
+                with self._translating("writing", key):
+                    # fsspec's own buffers take all and do not all say so; a raw file may take less on a full disk.
+                    rest = rest[target.write(rest) or len(rest) :]
+
+    @contextmanager
+    def _translating(self, action: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except LifecycleError:
+            raise
+        except Exception as error:
+            raise self._meaning(error, action, key) from error
+
+    def _meaning(self, error: Exception, action: str, key: str) -> LifecycleError:
+        where = f"{action} {without_userinfo(key)}"
+        if isinstance(error, _ABSENT):
+            return NotFound(f"{where}: there is no such object")
+        if isinstance(error, NotImplementedError):
+            return Unsupported(f"{where}: this filesystem cannot do that")
+        if isinstance(error, ImportError):
+            return Unsupported(f"{where}: {self._redacted(error)}", remedy="add the package to the executor's image")
+        if isinstance(error, socket.gaierror):  # not NotFound, which `optional` would forgive
+            return Unavailable(f"{where}: the host name cannot be resolved")
+        if isinstance(error, OSError):
+            known = from_os_error(error)
+            return type(known)(f"{where}: {self._redacted(known)}", remedy=known.remedy)
+        return Permanent(f"{where}: {type(error).__name__}: {self._redacted(error)}")
+
+    def _redacted(self, error: Exception) -> str:
+        text = str(error)
+        for secret in self._revealed:
+            if secret.reveal():
+                text = text.replace(secret.reveal(), str(secret))
+        return text
+
+    def _resolved(self, value: Any, secrets: SecretReader) -> Any:
+        """Options with the values of the secrets that they select."""
+        if isinstance(value, list):
+            return [self._resolved(one, secrets) for one in value]
+        if not isinstance(value, dict):
+            return value
+        if value.keys() != {"secretKeyRef"}:
+            return {name: self._resolved(one, secrets) for name, one in value.items()}
+        secret = secrets.read(value["secretKeyRef"])
+        if secret is None:
+            raise InputError("a secretKeyRef without a name", place="fsspec.options")
+        self._revealed.append(secret)
+        return secret.reveal()
+
+
+class _Held:
+    """A file that keeps its filesystem alive: an archive's closes itself, and its files, when it is forgotten."""
+
+    def __init__(self, system: Any, file: Any) -> None:
+        self._system = system
+        self.read: Callable[[int], bytes] = file.read
+        self.close: Callable[[], None] = file.close
+
+
+def _check_protocols(key: str) -> None:
+    """Say what is missing before fsspec does, which knows neither our s3 driver nor our image."""
+    known = {*available_protocols(), *registry}
+    for link in key.split("::"):
+        protocol = link.partition("://")[0] if "://" in link else link if "::" in key and link in known else "file"
+        if protocol in {"s3", "s3a"}:
+            raise Unsupported(
+                "fsspec's s3 filesystem is not part of this executor",
+                remedy="use an `s3` location: endpoint, bucket, key and secret selectors",
+            )
+        if protocol not in known:
+            raise InputError(
+                f"there is no filesystem for {protocol}://",
+                place="fsspec.url",
+                remedy=f"fsspec knows: {', '.join(sorted(known))}",
+            )
+        try:
+            get_filesystem_class(protocol)
+        except ImportError as error:
+            raise Unsupported(
+                f"the filesystem for {protocol}:// is not installed: {error}",
+                remedy="add the package that it names to the executor's image, or to this environment",
+            ) from error

@@ -1,0 +1,61 @@
+"""What a broken connection means. The http and s3 drivers ask here, so that one failure has one meaning.
+
+Client libraries wrap the kernel's and OpenSSL's errors two to four times, each in its own way; what happened is
+the innermost one. It is told by its type, never by its text.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from lifecycle.errors import Permanent, TimedOut, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lifecycle.errors import LifecycleError
+
+# The peer went away in the middle of the handshake: a restarting server or a balancer without back ends.
+_HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+
+
+def broken(where: str, error: Exception, *, remedy: str = "") -> LifecycleError:
+    """The meaning of an error that a client library raised about the way to a server; the caller raises it.
+
+    Args:
+        where: the server and object, for the message; without credentials.
+        error: what the library raised.
+        remedy: what to do about a certificate that is not trusted.
+    """
+    for cause in causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Permanent(f"{where}: the certificate is not trusted: {cause.verify_message}", remedy=remedy)
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, (*_HUNG_UP, TimeoutError)):
+            return Permanent(
+                f"{where}: TLS failed: {cause.reason or 'SSL error'}", remedy="does the port there speak TLS?"
+            )
+        if isinstance(cause, socket.gaierror):
+            # Also for "no such host": cluster DNS says so for seconds at the start of a pod, and a typing error
+            # in the endpoint must not pass for a missing object, which `optional` would forgive.
+            return Unavailable(f"{where}: the host name cannot be resolved")
+        if isinstance(cause, TimeoutError):
+            return TimedOut(f"{where}: no answer in time")
+        if isinstance(cause, OSError) and cause.strerror:
+            return Unavailable(f"{where}: {cause.strerror}")
+    return Unavailable(f"{where}: the connection broke ({type(error).__name__})")
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and all it wraps: as cause, context, argument, ``reason`` (urllib3), ``kwargs`` (botocore)."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            kwargs = getattr(one, "kwargs", None)
+            wrapped = kwargs.get("error") if isinstance(kwargs, dict) else None
+            waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), wrapped, *one.args]

@@ -1,0 +1,180 @@
+"""What S3 and botocore raise → our errors. By error code, status and type; never by the text.
+
+The codes are those of AWS, MinIO, Ceph, SeaweedFS and Swift; the list of transient ones is that of spec 5.29.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import botocore.exceptions as boto
+from botocore.parsers import ResponseParserError
+
+from drivers.network import broken
+from lifecycle.errors import (
+    BadRequest,
+    Forbidden,
+    LifecycleError,
+    NotFound,
+    Permanent,
+    StorageFull,
+    Throttled,
+    TimedOut,
+    Transient,
+    Unauthorized,
+    Unavailable,
+    Unsupported,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What an answer means that has one of these codes, or one of these statuses and a code that no rule names."""
+
+    meaning: type[LifecycleError]
+    codes: Container[str] = ()
+    statuses: Container[int] = ()
+    remedy: str = ""
+
+
+_RULES: Final = (
+    _Rule(NotFound, {"NoSuchKey", "NoSuchVersion"}, {404}),
+    # Not NotFound: an optional input forgives a missing object, not a configuration that cannot work.
+    _Rule(
+        BadRequest,
+        {"NoSuchBucket", "InvalidBucketName"},
+        remedy="create the bucket {bucket!r}, or correct its name",
+    ),
+    _Rule(
+        Unauthorized,
+        {
+            "SignatureDoesNotMatch", "InvalidAccessKeyId", "ExpiredToken", "ExpiredTokenException", "AuthFailure",
+            "InvalidToken", "InvalidClientTokenId", "UnrecognizedClientException", "TokenRefreshRequired",
+        },
+        {401},
+        "the credentials are not valid: check {credentials}",
+    ),
+    _Rule(
+        Unauthorized,
+        {"RequestTimeTooSkewed"},
+        remedy="set the clock of this machine: a signature holds for a few minutes",
+    ),
+    _Rule(
+        Throttled,
+        {
+            "SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "ThrottlingException", "ThrottledException",
+            "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException", "TooManyRequestsException",
+        },
+        {429},
+    ),
+    _Rule(TimedOut, {"RequestTimeout"}, {408}),
+    _Rule(
+        BadRequest,
+        {"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException"},
+        {301, 307},
+        "set `region` of the s3 location to that of the bucket",
+    ),
+    _Rule(
+        StorageFull,
+        {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"},
+        {507},
+        "free space in the store, or raise the quota of the bucket {bucket!r}",
+    ),
+    _Rule(Unsupported, {"NotImplemented"}, {501}),
+    # NoSuchUpload: somebody aborted it under our hands; another attempt begins a new one.
+    _Rule(
+        Unavailable,
+        {"RequestError", "InternalError", "ServiceUnavailable", "OperationAborted", "NoSuchUpload"},
+        range(500, 600),
+    ),
+    _Rule(Forbidden, (), {403}, "grant {action} (bucket {bucket!r}) to the owner of {credentials}"),
+)  # fmt: skip
+
+_NO_CREDENTIALS: Final = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.TokenRetrievalError,
+    boto.ProfileNotFound,
+    boto.InvalidConfigError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What messages say of a store: its endpoint, its bucket, and where its credentials come from."""
+
+    endpoint: str
+    bucket: str
+    credentials: str
+
+    @contextmanager
+    def translating(self, action: str, key: str) -> Iterator[None]:
+        """Errors of the calls inside become ours.
+
+        Args:
+            action: the permission that the call needs, such as ``s3:GetObject``; it names the call, too.
+            key: the object, or the prefix.
+
+        Raises:
+            LifecycleError: what the error of botocore means.
+        """
+        try:
+            yield
+        except (boto.ClientError, boto.BotoCoreError, ResponseParserError) as error:
+            raise self.meaning(error, action, key) from error
+
+    def meaning(self, error: Exception, action: str, key: str) -> LifecycleError:
+        """The error as one of ours; see :meth:`translating`."""
+        if getattr(error, "operation_name", "") == "AssumeRole":  # sent before the call, by the credentials
+            action = "sts:AssumeRole"
+        where = f"{action} of {key!r} in bucket {self.bucket!r} at {self.endpoint}"
+        name = type(error).__name__
+        known: LifecycleError
+        match error:
+            case boto.ClientError():
+                known = self._answered(error, where, action)
+            case boto.NoCredentialsError() | boto.ProfileNotFound():
+                known = Unauthorized(f"{where}: {error}", remedy=f"check {self.credentials}")
+            case _ if isinstance(error, _NO_CREDENTIALS):  # without their text: it may hold a program's output
+                known = Unauthorized(f"{where}: no credentials: {name}", remedy=f"check {self.credentials}")
+            case boto.MetadataRetrievalError():
+                known = Unavailable(f"{where}: the metadata service gave no credentials")
+            case boto.IncompleteReadError():
+                known = Unavailable(f"{where}: the store broke off in the middle")
+            case boto.ParamValidationError():
+                known = BadRequest(f"{where}: {error}")
+            case ResponseParserError():
+                known = BadRequest(
+                    f"{where}: the answer is not that of S3 or STS",
+                    remedy="do the endpoint, and AWS_ENDPOINT_URL_STS, lead to the right port?",
+                )
+            case boto.BotoCoreError() if not isinstance(error, (boto.HTTPClientError, boto.ConnectionError)):
+                known = Permanent(f"{where}: {name}")
+            case _:  # of the connection, also what urllib3 raises under botocore while a body is read
+                known = broken(where, error, remedy="give the CA in `caSecret`, or its file in SSL_CERT_FILE")
+        return known
+
+    def _answered(self, error: Any, where: str, action: str) -> LifecycleError:
+        """What the server said."""
+        about: dict[str, str] = error.response.get("Error", {})
+        answer: dict[str, Any] = error.response.get("ResponseMetadata", {})
+        code, said, status = about.get("Code", ""), about.get("Message", ""), answer.get("HTTPStatusCode", 0)
+        text = ": ".join(part for part in (where, code or str(status), said) if part)
+        rule = next((rule for rule in _RULES if code in rule.codes), None) or next(
+            (rule for rule in _RULES if status in rule.statuses), _Rule(BadRequest)
+        )
+        remedy = rule.remedy.format(action=action, bucket=self.bucket, credentials=self.credentials)
+        if issubclass(rule.meaning, Transient):
+            return rule.meaning(text, remedy=remedy, retry_after=_seconds(answer.get("HTTPHeaders") or {}))
+        return rule.meaning(text, remedy=remedy)
+
+
+def _seconds(headers: dict[str, str]) -> float | None:
+    text = headers.get("retry-after", "")
+    return float(text) if text.isdecimal() else None

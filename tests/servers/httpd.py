@@ -1,0 +1,129 @@
+"""A real HTTP server on loopback that answers by script, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import http.server
+import ssl
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from email.message import Message
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer.
+
+    Attributes:
+        length: the Content-Length to claim instead of the body's; ``-1`` claims none.
+        hangs: say nothing more, after the body, until the server closes.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    length: int | None = None
+    hangs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked. ``target`` is as in the request line: path and query, or a URL where a proxy is asked."""
+
+    method: str
+    target: str
+    headers: Message
+    body: bytes
+
+
+class Httpd:
+    """Answers ``target`` with its script, one answer after another; the last one stays. 404 without a script.
+
+    It closes every connection after one answer, and never answers ``Expect: 100-continue`` before the body.
+    """
+
+    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
+        self.scripts: dict[str, list[Answer]] = {}
+        self.requests: list[Request] = []
+        self.asked: dict[str, int] = defaultdict(int)
+        self.closing = threading.Event()
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), self)
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.endpoint = f"127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"{'https' if certificate else 'http'}://{self.endpoint}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True)
+        self._thread.start()
+
+    def on(self, target: str, *answers: Answer) -> str:
+        """Set the script of a target; gives its URL."""
+        self.scripts[target] = list(answers)
+        return self.url + target
+
+    def next(self, request: Request) -> Answer:
+        """The answer to a request."""
+        with self._lock:
+            self.requests.append(request)
+            script = self.scripts.get(request.target) or [Answer(404, b"no such page")]
+            self.asked[request.target] += 1
+            return script[min(self.asked[request.target], len(script)) - 1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = False  # joined by server_close: nothing outlives a test
+
+    def __init__(self, address: tuple[str, int], owner: Httpd) -> None:
+        super().__init__(address, _Handler)
+        self.owner = owner
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up, or refuses the certificate, is part of a test."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def handle_expect_100(self) -> bool:
+        return True
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        pass
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        owner = self.server.owner
+        answer = owner.next(Request(self.command, self.path, self.headers, body))
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        length = len(answer.body) if answer.length is None else answer.length
+        if length >= 0:
+            self.send_header("Content-Length", str(length))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
+        self.wfile.flush()
+        if answer.hangs:
+            owner.closing.wait(60)
+        self.close_connection = True
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - the base class looks for these

