@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lifecycle.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lifecycle.clock import Clock
 
 VERSION = 1

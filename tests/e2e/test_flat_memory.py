@@ -42,7 +42,9 @@ print(json.dumps(int(peak.split()[1]) / 1024))
 def moved(verb: str, tree: Path, secrets: Path, config: dict[str, object], key: str) -> float:
     """Peak resident MiB of a process that saves or loads a tree."""
     argument = json.dumps([verb, str(tree), str(secrets), config, key, ADDRESS_SPACE])
-    done = subprocess.run([sys.executable, "-c", CHILD, argument], capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, argument], capture_output=True, text=True, timeout=900, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return float(json.loads(done.stdout))
 
