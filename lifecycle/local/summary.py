@@ -35,7 +35,7 @@ def lines(result: Result) -> Iterator[Line]:
     if result.remedy:
         yield [(f"  → {result.remedy}", "cyan")]
     yield from _section("outputs", list(_outputs(result)))
-    yield from _section("to be known", list(_left_over(result)))
+    yield from _section("notes", list(_left_over(result)))
     yield from _section("retries", list(_retries(result)))
     yield from _section("time", list(_times(result, total)))
     yield from _section("files", list(_files(result)))

@@ -20,7 +20,12 @@ EXAMPLES = Path(os.environ.get("ARGO_EXAMPLES") or ROOT.parent / "shared/argo-ex
 REFUSAL = sandbox_refusal()
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.skipif(REFUSAL is not None, reason=f"no sandbox here: {REFUSAL}")]
-needs_examples = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="ARGO_EXAMPLES names no directory of Argo's examples")
+NEEDED = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="ARGO_EXAMPLES names no directory of Argo's examples")
+
+
+def needs_examples(test):
+    """Argo's own examples are not ours to copy nor to install: without them a test is skipped everywhere."""
+    return pytest.mark.argo_examples(NEEDED(test))
 
 
 class Here:
@@ -519,6 +524,19 @@ def test_argos_passing_example_takes_the_artifact_from_here(here):
     result = here.result(EXAMPLES / "artifact-passing.yaml", "--template", "print-message", "-a", "message=m")
 
     assert stored(result, "main-logs").read_text() == "hello\n"
+
+
+@needs_examples
+def test_argos_disable_archive_example_stores_etc_file_by_file_and_no_secret_of_this_machine(here):
+    text = (EXAMPLES / "artifact-disable-archive.yaml").read_text().replace("cowsay hello world", "echo hello world")
+    (here.directory / "t.yaml").write_text(text)
+
+    result = here.result("t.yaml", "--template", "whalesay")
+
+    assert stored(result, "hello-txt").read_text() == "hello world\n"
+    assert stored(result, "hello-txt").name == "hello_world.txt"
+    assert (stored(result, "etc") / "passwd").read_bytes() == Path("/etc/passwd").read_bytes()
+    assert not (stored(result, "etc") / "shadow").exists() or not (stored(result, "etc") / "shadow").read_bytes()
 
 
 @needs_examples
