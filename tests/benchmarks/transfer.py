@@ -66,14 +66,7 @@ class Case:
     def __init__(self, server: SeaweedFS, work: Path, tree: Path, name: str) -> None:
         self.server, self.work, self.tree, self.name = server, work, tree, name
         secrets = work / "secrets"
-        (secrets / "s3").mkdir(parents=True, exist_ok=True)
-        (secrets / "s3/access").write_text(server.access_key)
-        (secrets / "s3/secret").write_text(server.secret_key)
-        config = {
-            "endpoint": server.endpoint, "bucket": server.bucket, "insecure": True, "region": "us-east-1",
-            "accessKeySecret": {"name": "s3", "key": "access"}, "secretKeySecret": {"name": "s3", "key": "secret"},
-        }  # fmt: skip
-        self.location = Location("s3", config, f"bench/{name}.tgz")
+        self.location = Location("s3", server.location(secrets), f"bench/{name}.tgz")
         self.make = drivers(secrets)
 
     def save(self) -> float:

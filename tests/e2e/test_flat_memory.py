@@ -64,14 +64,8 @@ def fill(tree: Path, size: int) -> None:
 def test_five_gib_take_no_more_memory_than_half_a_gib(tmp_path):
     seaweedfs.binary()
     secrets = tmp_path / "secrets"
-    (secrets / "s3").mkdir(parents=True)
     with seaweedfs.SeaweedFS.started(tmp_path / "weed") as server:
-        (secrets / "s3/access").write_text(server.access_key)
-        (secrets / "s3/secret").write_text(server.secret_key)
-        config = {
-            "endpoint": server.endpoint, "bucket": server.bucket, "insecure": True, "region": "us-east-1",
-            "accessKeySecret": {"name": "s3", "key": "access"}, "secretKeySecret": {"name": "s3", "key": "secret"},
-        }  # fmt: skip
+        config = server.location(secrets)
         peaks: dict[str, list[float]] = {"save": [], "load": []}
         for size in (512 * MIB, 5 * 1024 * MIB):
             tree, back = tmp_path / f"tree-{size}", tmp_path / f"back-{size}"

@@ -99,6 +99,20 @@ class SeaweedFS:
             ),
         )
 
+    def location(self, secrets: Path) -> dict[str, Any]:
+        """The configuration of an ``s3`` artifact in it; its credentials are written below ``secrets``."""
+        (secrets / "s3").mkdir(parents=True, exist_ok=True)
+        (secrets / "s3/access").write_text(self.access_key)
+        (secrets / "s3/secret").write_text(self.secret_key)
+        return {
+            "endpoint": self.endpoint,
+            "bucket": self.bucket,
+            "insecure": True,
+            "region": "us-east-1",
+            "accessKeySecret": {"name": "s3", "key": "access"},
+            "secretKeySecret": {"name": "s3", "key": "secret"},
+        }
+
     def presigned(self, method: str, key: str) -> str:
         """A URL that allows one PUT or GET of a key."""
         operation = {"PUT": "put_object", "GET": "get_object"}[method]
