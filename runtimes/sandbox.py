@@ -126,7 +126,9 @@ class LocalSandbox:
         except (LifecycleError, OSError) as error:
             failure = classify(error)
             directory.fail(f"{failure.message}; {failure.remedy}" if failure.remedy else failure.message)
-            raise failure from error.__cause__
+            if failure is error:
+                raise
+            raise failure from error
         return Container(spec.name, spec.name)
 
     def close(self) -> None:
