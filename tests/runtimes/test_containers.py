@@ -57,7 +57,8 @@ def test_every_signal_is_passed_on(pod, number: int):
 
 def test_signals_are_not_ignored_because_python_or_nohup_does(pod):
     assert pod.run("grep SigIgn /proc/self/status").code == 0
-    assert pod.output().split()[1] == b"0" * 16
+    # 32 and 33 are the C library's own: it lets nobody set them, so they are as whoever started us had them.
+    assert int(pod.output().split()[1], 16) & ~(0b11 << 31) == 0
 
 
 def test_what_the_command_leaves_behind_is_killed(pod, volume, held_open):
