@@ -42,8 +42,7 @@ def pod_env(tmp_path):
     (pod / "mounts.json").write_text("{}")
     annotations = tmp_path / "annotations"
     annotations.write_text(f"workflows.argoproj.io/template={json.dumps(json.dumps(template))}\n")
-    env = {
-        "PATH": os.environ["PATH"],
+    env = os.environ | {
         "ARGO_POD_NAME": "pod-1",
         "ARGO_CONTAINER_RUNTIME_EXECUTOR": "local",
         "ARGOEXEC_LOCAL_POD": str(pod),
