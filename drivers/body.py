@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Protocol
 
 from lifecycle.archive.stream import Readable
@@ -54,6 +55,15 @@ class Body(Readable):
         if not data and size > 0 and self.size is not None and self._count < self.size:
             raise Unavailable(f"{self._where}: the store broke off after {self._count} of {self.size} bytes")
         return data
+
+    def abort(self) -> None:
+        """End a read that blocks in another thread, which then fails as if the store had broken off."""
+        shutdown = getattr(self._inner, "shutdown", None) or getattr(
+            getattr(self._inner, "_raw_stream", None), "shutdown", None
+        )
+        if shutdown is not None and not self.closed:
+            with contextlib.suppress(Exception):  # it ended in this moment: as good
+                shutdown()
 
     def close(self) -> None:
         """Close the inner stream; twice is once."""

@@ -7,6 +7,7 @@ here, and what is of no known type is permanent, by the name of its class.
 
 from __future__ import annotations
 
+import os
 import secrets as randomness
 import socket
 import threading
@@ -170,7 +171,7 @@ class FsspecDriver:
             raise InputError(
                 f"no filesystem can be made of {without_userinfo(key)}: {self._redacted(error)}",
                 place="fsspec.options",
-            ) from error
+            ) from self._cause(error)
         if "::" not in key:  # the parts of a chain have paths of their own
             systems[origin] = system
         return system, path
@@ -203,8 +204,8 @@ class FsspecDriver:
             yield
         except LifecycleError:
             raise
-        except Exception as error:
-            raise self._meaning(error, action, key) from error
+        except Exception as error:  # noqa: BLE001 - translated at this boundary, whatever a backend raises
+            raise self._meaning(error, action, key) from self._cause(error)
 
     def _meaning(self, error: Exception, action: str, key: str) -> LifecycleError:
         where = f"{action} {without_userinfo(key)}"
@@ -218,15 +219,24 @@ class FsspecDriver:
             return Unavailable(f"{where}: the host name cannot be resolved")
         if isinstance(error, OSError):
             known = from_os_error(error)
-            return type(known)(f"{where}: {self._redacted(known)}", remedy=known.remedy)
-        return Permanent(f"{where}: {type(error).__name__}: {self._redacted(error)}")
+            return type(known)(f"{where}: {self._redacted(error if self._revealed else known)}", remedy=known.remedy)
+        return Permanent(f"{where}: {self._told(error)}")
 
     def _redacted(self, error: Exception) -> str:
-        text = str(error)
-        for secret in self._revealed:
-            if secret.reveal():
-                text = text.replace(secret.reveal(), str(secret))
-        return text
+        """A filesystem that was given secrets may quote them in any way: then only errors of the kernel speak."""
+        if not any(secret.reveal() for secret in self._revealed):
+            return str(error)
+        if isinstance(error, OSError) and error.strerror and error.errno is not None:
+            return os.strerror(error.errno)
+        return f"{type(error).__name__}, whose text may quote a secret"
+
+    def _told(self, error: Exception) -> str:
+        text = self._redacted(error)
+        return text if self._revealed else f"{type(error).__name__}: {text}"
+
+    def _cause(self, error: Exception) -> Exception | None:
+        """For ``raise … from``: the journal and debug logs print causes as they are."""
+        return None if self._revealed else error
 
     def _resolved(self, value: Any, secrets: SecretReader) -> Any:
         """Options with the values of the secrets that they select."""

@@ -157,6 +157,9 @@ class _Undecoded:
     def read(self, size: int, /) -> bytes:
         return self._response.read(size, decode_content=False)
 
+    def shutdown(self) -> None:
+        self._response.shutdown()
+
     def close(self) -> None:
         self._response.close()
 

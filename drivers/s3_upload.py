@@ -1,17 +1,21 @@
 """A stream of unknown length → one S3 object, in memory that does not grow with it.
 
 Not boto3's ``upload_fileobj``: measured on 512 MiB to SeaweedFS, it took 3.6 to 5.8 s and a peak of 119 to 126 MiB,
-this 3.0 to 4.8 s and 107 to 112 MiB (of either, most is the server's work), with 20 % less CPU. What decided: the
-source is read in the thread that asked, so its own error comes back as it is; and all parts have ended before the
-upload is aborted, so that none is left behind.
+this 3.0 to 4.8 s and 107 to 112 MiB (of either, most is the server's work), with 20 % less CPU. Eight at once, of 64
+MiB each, had grown by 299 to 315 MiB when each had its own four parts; in one budget by 58 MiB, to 113 MiB, and were no
+slower. What decided: the source is read in the thread that asked, so its own error comes back as it is; and all parts
+have ended before the upload is aborted, so that none is left behind.
 """
 
 from __future__ import annotations
 
 import logging
 import mimetypes
+import threading
+import traceback
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from lifecycle.errors import BadRequest, LifecycleError
@@ -31,10 +35,97 @@ _PARTS: Final = 10_000  # S3's limit
 _PLANNED: Final = 9_000  # of them used where the length is known: it is an upper bound by estimate
 _IN_FLIGHT: Final = 4
 _MEMORY: Final = _IN_FLIGHT * PART
+_PIECE: Final = MIB  # what is asked of a source at once: one that gathers chunks for it holds them twice
 
 
-def upload(client: Any, place: Place, key: str, stream: BinaryIO, size_hint: int | None) -> None:
+class Budget:
+    """Bytes that may be in memory at once, for any number of threads; first come, first served.
+
+    Room of the usual size is used again: glibc keeps what a thread has freed for that thread, so that eight uploads
+    of new buffers grew to twice the budget.
+    """
+
+    def __init__(self, size: int) -> None:
+        """More than ``size`` bytes are only ever given to one who asks for more, and then to nobody else."""
+        self.size = size
+        self.used = 0
+        self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
+        self._rooms: list[bytearray] = []
+
+    def take(self, count: int) -> bytearray | None:
+        """Wait until it is our turn and there is room; a request larger than the budget has it alone.
+
+        With the bytes may come a buffer of as many, full of what was in it before.
+        """
+        ticket = object()
+        with self._changed:
+            self._waiting.append(ticket)
+            try:
+                self._changed.wait_for(
+                    lambda: self._waiting[0] is ticket and (not self.used or self.used + count <= self.size)
+                )
+                self.used += count
+                room = self._rooms.pop() if count == PART and self._rooms else None
+                self._trim()
+            finally:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
+        return room
+
+    def give(self, count: int, room: bytearray | None = None) -> None:
+        """Give back what was taken, or some of it; ``room`` is a buffer of the usual size that nobody needs more."""
+        with self._changed:
+            self.used -= count
+            if room is not None:
+                self._rooms.append(room)
+            self._trim()
+            self._changed.notify_all()
+
+    def _trim(self) -> None:
+        """Buffers that lie idle are in memory too; and none does when nobody uploads."""
+        del self._rooms[max(0, self.size - self.used) // PART if self.used else 0 :]
+
+
+# What all uploads of the process share: each part has its bytes from before it is read until the store has it. One
+# upload alone never waits: it has at most _MEMORY. Nobody who waits holds a part that is not on its way, so there is
+# no deadlock; the sources of different uploads do not wait for each other.
+BUDGET: Final = Budget(40 * MIB)
+
+
+class _Part:
+    """A part, read, and the bytes it has of the budget."""
+
+    def __init__(self, stream: BinaryIO, size: int, budget: Budget) -> None:
+        self._budget = budget
+        self._held = size
+        self.whole = False
+        self.data: bytes | bytearray = b""
+        room = budget.take(size)
+        try:
+            self.data = _read(stream, size, room)
+            self.whole = len(self.data) == size
+            self._held = len(self.data)
+            budget.give(size - self._held)
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Let go of it; twice is once."""
+        data, self.data = self.data, b""
+        held, self._held = self._held, 0
+        self._budget.give(held, data if isinstance(data, bytearray) and len(data) == PART else None)
+
+
+def upload(
+    client: Any, place: Place, key: str, stream: BinaryIO, size_hint: int | None, budget: Budget = BUDGET
+) -> None:
     """Store the stream, to its end, or leave no trace.
+
+    In memory are at most 32 MiB of it, and of all uploads together what ``budget`` has: exactly, parts that are being
+    read included. Only where one part is larger than that (an object of more than 420 GiB, or the part of an unknown
+    length behind 40 GiB) it is that one.
 
     Raises:
         LifecycleError: what the store answered.
@@ -42,23 +133,25 @@ def upload(client: Any, place: Place, key: str, stream: BinaryIO, size_hint: int
     """
     kind = mimetypes.guess_type(key, strict=False)[0] or "application/octet-stream"
     target = {"Bucket": place.bucket, "Key": key}
-    first = _read(stream, part_size(1, size_hint))
-    if len(first) < part_size(1, size_hint):
-        with place.translating("s3:PutObject", key):
-            client.put_object(**target, Body=first, ContentType=kind)
-        return
-    with place.translating("s3:PutObject", key):
-        number = client.create_multipart_upload(**target, ContentType=kind)["UploadId"]
-    whole = False
+    first = _Part(stream, part_size(1, size_hint), budget)
     try:
-        parts = _send(client, place, target | {"UploadId": number}, first, stream, size_hint)
-        del first
+        if not first.whole:
+            with _forgetting(), place.translating("s3:PutObject", key):
+                client.put_object(**target, Body=first.data, ContentType=kind)
+            return
         with place.translating("s3:PutObject", key):
-            client.complete_multipart_upload(**target, UploadId=number, MultipartUpload={"Parts": parts})
-        whole = True
+            number = client.create_multipart_upload(**target, ContentType=kind)["UploadId"]
+        whole = False
+        try:
+            parts = _send(client, place, target | {"UploadId": number}, _parts(first, stream, size_hint, budget))
+            with place.translating("s3:PutObject", key):
+                client.complete_multipart_upload(**target, UploadId=number, MultipartUpload={"Parts": parts})
+            whole = True
+        finally:
+            if not whole:
+                _abort(client, place, target | {"UploadId": number})
     finally:
-        if not whole:
-            _abort(client, place, target | {"UploadId": number})
+        first.release()
 
 
 def part_size(number: int, size_hint: int | None) -> int:
@@ -68,47 +161,80 @@ def part_size(number: int, size_hint: int | None) -> int:
     return max(PART, -(-size_hint // _PLANNED // MIB) * MIB)
 
 
-def _send(
-    client: Any, place: Place, target: dict[str, Any], first: bytes, stream: BinaryIO, size_hint: int | None
-) -> list[dict[str, Any]]:
+def _send(client: Any, place: Place, target: dict[str, Any], parts: Iterator[_Part]) -> list[dict[str, Any]]:
     """Send all parts; at most four, and no more than 32 MiB where parts are small, are on their way at a time."""
 
-    def send(number: int, data: bytes) -> dict[str, Any]:
-        with place.translating("s3:PutObject", target["Key"]):
-            answer = client.upload_part(**target, PartNumber=number, Body=data)
-        return {"PartNumber": number, "ETag": answer["ETag"]}
+    def send(number: int, part: _Part) -> dict[str, Any]:
+        try:
+            with _forgetting(), place.translating("s3:PutObject", target["Key"]):
+                answer = client.upload_part(**target, PartNumber=number, Body=part.data)
+            return {"PartNumber": number, "ETag": answer["ETag"]}
+        finally:
+            part.release()
 
     sent: list[dict[str, Any]] = []
     with ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="s3-part") as pool:
         running: deque[Future[dict[str, Any]]] = deque()
-        for number, data in _parts(first, stream, size_hint):
-            running.append(pool.submit(send, number, data))
-            while len(running) >= max(1, min(_IN_FLIGHT, _MEMORY // len(data))):
+        for number, part in enumerate(parts, 1):
+            size = len(part.data)
+            try:
+                running.append(pool.submit(send, number, part))
+            except BaseException:
+                part.release()
+                raise
+            while len(running) >= max(1, min(_IN_FLIGHT, _MEMORY // size)):
                 sent.append(running.popleft().result())
         sent.extend(future.result() for future in running)
     return sent
 
 
-def _parts(first: bytes, stream: BinaryIO, size_hint: int | None) -> Iterator[tuple[int, bytes]]:
-    number, data = 1, first
-    while data:
+def _parts(first: _Part, stream: BinaryIO, size_hint: int | None, budget: Budget) -> Iterator[_Part]:
+    """Whoever takes a part releases it."""
+    size = len(first.data)
+    yield first
+    for number in range(2, _PARTS + 2):
+        part = _Part(stream, part_size(number, size_hint), budget)
+        if not part.data:
+            part.release()
+            return
         if number > _PARTS:
-            raise BadRequest(f"the stream has more than {_PARTS} parts of {len(first)} bytes and more")
-        yield number, data
-        number += 1
-        data = _read(stream, part_size(number, size_hint))
+            part.release()
+            raise BadRequest(f"the stream has more than {_PARTS} parts of {size} bytes and more")
+        yield part
 
 
-def _read(stream: BinaryIO, size: int) -> bytes:
+def _read(stream: BinaryIO, size: int, room: bytearray | None = None) -> bytes | bytearray:
     """Exactly ``size`` bytes, fewer only at the end; a pipe gives 64 KiB at a time."""
-    data = stream.read(size)
+    data = stream.read(min(size, _PIECE))
     if not data or len(data) == size:
         return data
-    pieces, missing = [data], size - len(data)
-    while missing > 0 and (data := stream.read(missing)):
-        pieces.append(data)
-        missing -= len(data)
-    return b"".join(pieces)
+    whole = bytearray(size) if room is None else room
+    count = 0
+    while data:
+        whole[count : count + len(data)] = data
+        count += len(data)
+        data = stream.read(min(size - count, _PIECE)) if count < size else b""
+    if count < size:
+        del whole[count:]
+    return whole
+
+
+@contextmanager
+def _forgetting() -> Iterator[None]:
+    """An error of the block keeps no part in memory, while it waits to be told or for the next attempt.
+
+    The frames of its traceback would, and some of botocore's errors have the request.
+    """
+    try:
+        yield
+    except Exception as raised:
+        error: BaseException | None = raised
+        while error is not None:
+            traceback.clear_frames(error.__traceback__)
+            if getattr(error, "request", None) is not None:
+                error.request = None  # type: ignore[attr-defined]
+            error = error.__cause__ or error.__context__
+        raise
 
 
 def _abort(client: Any, place: Place, target: dict[str, Any]) -> None:

@@ -3,8 +3,8 @@
 Whoever reads a container's root or a user's volume goes through here: the files in it are the user's, and the
 user may still be renaming them. :func:`open_beneath` sees the directory as its own ``/``, as a chroot would:
 absolute paths and absolute links begin there and ``..`` ends there. :func:`open_plain` follows no link at
-all. Neither creates anything, and neither compares path strings: upstream's lexical checks needed two CVE
-fixes.
+all. Only :func:`make_beneath` creates anything, and none compares path strings: upstream's lexical checks
+needed two CVE fixes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from stat import S_ISLNK
 
 # openat2(2) has one number on every architecture that Python 3.11 is built for; Linux 5.6.
@@ -74,6 +75,60 @@ def open_plain(root_fd: int, path: str, flags: int = os.O_RDONLY) -> int:
     finally:
         if here != root_fd:
             os.close(here)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A directory that was made: its name in an open one, which is the owner's to close, and how deep it is."""
+
+    parent: int
+    name: str
+    depth: int
+
+
+def make_beneath(root_fd: int, names: list[str], made: list[Made]) -> int:
+    """Open a directory as :func:`open_beneath` does (O_PATH), each one on the way that is missing made, 0755.
+
+    What was made is added to ``made``, also before an error. No directory is made through a link that leads nowhere.
+
+    Raises:
+        OSError: as open(2), with ``filename`` set to as many of the names as it is about; ENOENT is such a link.
+    """
+    here = open_beneath(root_fd, ".", _STEP)
+    try:
+        for depth, name in enumerate(names, 1):
+            path = "/".join(names[:depth])
+            try:
+                below = _descend_or_make(root_fd, here, path, name, depth, made)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, path) from error
+            os.close(here)
+            here = below
+    except BaseException:
+        os.close(here)
+        raise
+    return here
+
+
+def _descend_or_make(root_fd: int, here: int, path: str, name: str, depth: int, made: list[Made]) -> int:
+    flags = os.O_PATH | os.O_DIRECTORY
+    try:
+        return open_beneath(root_fd, path, flags)
+    except FileNotFoundError:
+        pass
+    try:
+        os.mkdir(name, 0o755, dir_fd=here)
+    except FileExistsError:
+        # Somebody else has just made it; or it is a link, which leads nowhere now as before.
+        return open_beneath(root_fd, path, flags)
+    made.append(Made(os.dup(here), name, depth))
+    below = os.open(name, _STEP, dir_fd=here)
+    try:
+        os.chmod(f"/proc/self/fd/{below}", 0o755)  # noqa: S103 - whatever the umask
+    except BaseException:
+        os.close(below)
+        raise
+    return below
 
 
 def _open_by_kernel(root_fd: int, path: str, flags: int) -> int | None:

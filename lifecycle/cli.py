@@ -7,10 +7,13 @@ The flags are the original's (spec 1.2): all of them parse, whether this command
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import importlib
 import logging
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, NoReturn
 
 from lifecycle.errors import InputError, LifecycleError, Unsupported
@@ -30,11 +33,14 @@ COMMANDS = {
 _IN_PODS = ("init", "wait", "version")
 """Commands of the original: a usage error exits with its status, 1; with our own it is 2."""
 
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+
 _KUBECTL = (
     "as", "as-group", "as-uid", "certificate-authority", "client-certificate", "client-key", "cluster", "context",
     "password", "proxy-url", "request-timeout", "server", "tls-server-name", "token", "user", "username",
 )  # fmt: skip
 _KUBECTL_SWITCHES = ("insecure-skip-tls-verify", "disable-compression")
+_WITH_VALUE = ("namespace", "kubeconfig", "pod-annotations", "loglevel", "gloglevel", "log-format", *_KUBECTL)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done · 1 an error, reported · 2 bad input or usage · 3 (``run``) main failed.
     """
+    _set_up_streams()
     # A switch of Go's may stand alone or as --switch=true, and never takes the next word.
     switches = {f"--{flag}" for flag in _KUBECTL_SWITCHES}
     words = [f"{word}=true" if word in switches else word for word in (sys.argv[1:] if argv is None else argv)]
@@ -61,6 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     set_up_logging(args.loglevel, args.log_format)
+    status = _run(args)
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        # A transfer was left behind in a pool whose threads the interpreter would wait for: the pod has its verdict.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _run(args: argparse.Namespace) -> int:
     module = importlib.import_module(f"lifecycle.commands.{args.command}")
     try:
         status: int = module.main(args)
@@ -72,10 +89,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, 1)
     except BrokenPipeError:
         # The reader of our output has gone, as with `| head`: nobody is left to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return 1
+    except OSError as error:
+        # Commands classify their own; what is left is that of stdout, as with `> /dev/full`.
+        if error.filename is not None or error.errno not in _UNWRITABLE:
+            raise
+        _drop_stdout()
+        return _complain(LifecycleError(f"the output cannot be written: {error.strerror or error}"), 1)
     except KeyboardInterrupt:
         return 130
+
+
+def _set_up_streams() -> None:
+    """What a locale cannot say is escaped, never an error; a stream that was closed for us swallows."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open to the end
+        else:
+            with contextlib.suppress(AttributeError):  # a test's, which is no file
+                stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_stdout() -> None:
+    """What is still in its buffer goes nowhere: the interpreter would fail to write it at its end."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _complain(error: LifecycleError, status: int) -> int:
@@ -102,7 +142,14 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 def _chosen(words: Sequence[str]) -> str | None:
     """The command on the command line, so that only its module is imported; ``None`` when there is none."""
-    return next((word for word in words if word in COMMANDS), None)
+    waiting = iter(words)
+    for word in waiting:
+        if word in COMMANDS:
+            return word
+        # The next word is its value, as argparse takes it: also when the flag is cut short.
+        if word == "-n" or (len(word) > 2 and any(f"--{flag}".startswith(word) for flag in _WITH_VALUE)):
+            next(waiting, None)
+    return None
 
 
 def _add_globals(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
@@ -138,7 +185,10 @@ class _TextFormat(logging.Formatter):
     """``time=… level=… msg=…``, the shape of the original's logs."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage().replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + self.formatException(record.exc_info)
+        message = message.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         return (
             f'time="{self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ")}" level={record.levelname.lower()} msg="{message}"'
         )
@@ -149,7 +199,10 @@ class _JsonFormat(logging.Formatter):
         import json
 
         time = self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ")
-        return json.dumps({"time": time, "level": record.levelname.lower(), "msg": record.getMessage()})
+        line = {"time": time, "level": record.levelname.lower(), "msg": record.getMessage()}
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line)
 
 
 def set_up_logging(level: str, shape: str) -> None:

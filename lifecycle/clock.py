@@ -127,7 +127,7 @@ class _SystemInbox:
 
     def get(self, timeout: float | None) -> Any:
         try:
-            return self._queue.get(timeout=None if timeout is None else max(0.0, timeout))
+            return self._queue.get(timeout=None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
         except queue.Empty:
             return None
 
@@ -145,7 +145,7 @@ class SystemClock:
 
     def sleep(self, seconds: float, cancel: Cancel) -> None:
         """Wait for the time or the token, whichever is first."""
-        if cancel.wait(seconds):
+        if cancel.wait(min(seconds, threading.TIMEOUT_MAX)):
             cancel.check()
 
     def inbox(self) -> Inbox:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.clock import Cancel
+from lifecycle.errors import Terminated
 from lifecycle.outcome import Item, Record
 
 if TYPE_CHECKING:
@@ -172,9 +173,11 @@ class Pod:
         """Somebody wants an end. The first wish is a polite one; each further one allows less.
 
         First: the present wait ends, main gets TERM and its grace, what can be saved is saved. Second: main is killed
-        at once, or, when main has ended, nothing more is begun. Third: what is not saved yet is abandoned.
+        at once; when it has ended already, what is not saved yet is abandoned. Third: that in any case. A deadline is
+        no wish of somebody's: the SIGTERM that the kubelet sends at the same moment is still the first.
         """
-        self.stops += 1
+        if isinstance(reason, Terminated):
+            self.stops += 1
         self.cancel.set(reason)
         self.inbox.put(Stop(reason))
         if self.stops > 2 or (self.stops > 1 and self.found.exit is not None):

@@ -1,8 +1,9 @@
 """The engine: `transitions` is the law, a small loop does the work.
 
 The loop performs the phase of the present state, turns what happened into an event, and fires it. Callbacks do no
-work: the machine only says which event may follow which state, and tells the journal. There are two broad ``except``
-in the lifecycle: here, where a phase ends, and in :mod:`lifecycle.stay`, where an item ends.
+work: the machine only says which event may follow which state, and tells the journal. A broad ``except`` stands
+where something ends and its end must become an outcome: here a phase, in :mod:`lifecycle.stay` an item, in a thread
+its message to the inbox.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 from transitions import Machine
 
 from lifecycle.errors import Cancelled, DeadlineExceeded
+from lifecycle.journal import VERSION
 from lifecycle.outcome import Failure
-from lifecycle.stay import Stay
+from lifecycle.stay import Recorded, Stay
 from lifecycle.table import Event, Verdict
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ class Engine:
     def run(self) -> Verdict:
         """Perform phase after phase until a verdict."""
         journal = self.pod.journal
-        journal.write("pod", version=1, table=self.table.name, **self.pod.identity())
+        journal.write("pod", version=VERSION, table=self.table.name, **self.pod.identity())
         while self.state in self.table:
             self._fire(self._perform(self.table[self.state]))
         verdict = Verdict(self.state)
@@ -118,6 +120,8 @@ class Engine:
             if self.pod.record.cancelled is None:
                 self.pod.record.cancelled = reason
             return Event.DEADLINE if isinstance(reason, DeadlineExceeded) else Event.TERMINATED
+        except Recorded:
+            pass
         except Exception as error:
             stay.fail(Failure.of(error, phase=phase.state))
             log.debug("the phase %s failed", phase.state, exc_info=True)

@@ -30,7 +30,7 @@ class Journal(Protocol):
 
 
 class FileJournal:
-    """A journal in a file. A failing disk must not fail the pod: it is told to ``on_error`` once and writing stops."""
+    """A journal in a file. A failing disk must not fail the pod: writing stops, and ``error`` says why."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,10 @@ class FileJournal:
         self._began = clock.monotonic()
         self._lock = threading.Lock()
         self.error: OSError | None = None
-        self._fd: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._fd: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        size = os.fstat(self._fd).st_size
+        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+            os.write(self._fd, b"\n")  # a crash left a torn line: what follows begins on its own
 
     def write(self, kind: str, **fields: Any) -> None:
         """Add one line and fsync it; the lock keeps the lines of parallel items whole."""
@@ -48,7 +51,9 @@ class FileJournal:
             "s": round(self._clock.monotonic() - self._began, 4),
             "kind": kind,
         } | fields
-        data = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+        # A file name may hold bytes that are no text: as an escape they are JSON again.
+        data = text.encode(errors="backslashreplace") + b"\n"
         with self._lock:
             if self._fd is None:
                 return
@@ -104,6 +109,8 @@ def read(path: Path) -> list[dict[str, Any]]:
             line = json.loads(raw)
             kind = line["kind"]
         except (ValueError, TypeError, KeyError) as error:
+            if number < len(whole) and b'"kind":"pod"' in whole[number]:
+                continue  # torn by a crash; a restart follows
             raise InputError("this is not a line of a journal", place=f"{path}:{number}") from error
         if number == 1 and (kind != "pod" or line.get("version") != VERSION):
             raise InputError(f"this is not a journal of version {VERSION}", place=f"{path}:1")

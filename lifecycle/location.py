@@ -108,7 +108,10 @@ def relocated(artifact: Mapping[str, Any], archive: Mapping[str, Any] | None) ->
         config = artifact.get(kind)
         store = (archive or {}).get(kind)
         if isinstance(config, dict) and isinstance(store, dict) and not _names_something(kind, config):
-            return dict(artifact) | {kind: store | config}
+            merged = store | config
+            if KEY_FIELDS[kind] not in config:
+                merged.pop(KEY_FIELDS[kind], None)  # the archive's own key is a prefix, not this artifact's place
+            return dict(artifact) | {kind: merged}
     return dict(artifact)
 
 

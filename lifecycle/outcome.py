@@ -175,7 +175,7 @@ class Record:
 
 def clip(text: str, limit: int) -> str:
     """At most ``limit`` bytes of UTF-8, cut between characters, with an ellipsis where something is missing."""
-    raw = text.encode()
+    raw = text.encode(errors="backslashreplace")
     if len(raw) <= limit:
-        return text
+        return raw.decode()
     return raw[: limit - 3].decode(errors="ignore") + "…"

@@ -94,10 +94,11 @@ POD = Table(
             to=_then(CAPTURING),
             retry=KILL,
             runs_in=frozenset({WAIT, RUN}),
+            insists=True,
         ),
         Phase(
             CAPTURING,
-            does="captures main's exit code and its stdout as the result",
+            does="captures main's stdout as the result",
             work="lifecycle.phases.capturing:capture",
             to=_then(SAVING),
             retry=RUNTIME,
@@ -118,6 +119,7 @@ POD = Table(
             to=_then(RELEASING),
             retry=REPORT,
             runs_in=frozenset({INIT, WAIT, RUN}),
+            insists=True,
         ),
         Phase(
             RELEASING,
@@ -126,6 +128,7 @@ POD = Table(
             to=_then(END),
             retry=KILL,
             runs_in=frozenset({WAIT, RUN}),
+            insists=True,
         ),
     ),
 )

@@ -58,7 +58,10 @@ class RetryPolicy:
 
     def wait_before(self, attempt: int, rng: random.Random, error: LifecycleError | None = None) -> float:
         """Seconds to wait before attempt number ``attempt``, from 2 on; a server's Retry-After wins if longer."""
-        base = min(self.cap, self.first * self.factor ** (attempt - 2))
+        try:
+            base = min(self.cap, self.first * self.factor ** (attempt - 2))
+        except OverflowError:  # some thousand attempts without a cap: hours of an unreachable runtime
+            base = self.cap
         wait = base * (1.0 + self.jitter * rng.random())
         asked = error.retry_after if isinstance(error, Transient) else None
         return max(wait, asked or 0.0)
@@ -96,7 +99,7 @@ class Attempts:
     """The attempts of one item under one policy: calls, classifies, waits, tells.
 
     ``on_error`` is told of every failed attempt before the wait: the attempt's number, the error, and the seconds until
-    the next one (``None`` when there is none).
+    the next one (``None`` when there is none). With ``insist`` the first attempt is made whatever the token says.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class Attempts:
         cancel: Cancel,
         *,
         on_error: Callable[[int, LifecycleError, float | None], None] = lambda *_: None,
+        insist: bool = False,
         rng: random.Random | None = None,
     ) -> None:
         self.policy = policy
@@ -113,6 +117,7 @@ class Attempts:
         self._clock = clock
         self._cancel = cancel
         self._on_error = on_error
+        self._insist = insist
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._began = clock.monotonic()
 
@@ -135,7 +140,8 @@ class Attempts:
         return value
 
     def _attempt(self, work: Callable[[], T]) -> T:
-        self._cancel.check()
+        if self.number or not self._insist:
+            self._cancel.check()
         self.number += 1
         self._planned: float | None = None
         self._decided = False

@@ -83,6 +83,18 @@ class Runtime(Protocol):
         """What the container wrote: stdout alone, or stdout and stderr in the order they came."""
 
 
+@runtime_checkable
+class RootHolder(Protocol):
+    """A runtime that has main's root open with everything that is mounted in it: volumes are read as main sees them."""
+
+    def held_root(self, container: Container) -> int:
+        """A directory descriptor that stays the runtime's.
+
+        Raises:
+            NotFound: it is not held any more.
+        """
+
+
 # --- stores -----------------------------------------------------------------------------------------------------
 
 
@@ -103,7 +115,9 @@ class Driver(Protocol):
     """
 
     def open(self, key: str) -> BinaryIO:
-        """The object as a stream; the caller closes it. An attribute ``size`` may tell its bytes.
+        """The object as a stream; the caller closes it.
+
+        An attribute ``size`` may tell its bytes; a method ``abort`` may end a read that blocks, from another thread.
 
         Raises:
             NotFound: there is no object of exactly this key.

@@ -10,18 +10,19 @@ import os
 import posixpath
 import stat
 import tarfile
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from lifecycle.archive.tar import tar_chunks, walk_files
 from lifecycle.beneath import open_beneath
 from lifecycle.errors import BadRequest, CorruptData, LifecycleError, NotFound, Unavailable, Unsupported
+from lifecycle.files import Mirrored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lifecycle.archive.tar import TarStats
-    from lifecycle.files import Mirrored
-    from lifecycle.ports import Container, Runtime
+    from lifecycle.ports import Container, RootHolder, Runtime
 
 _CHUNK = 64 * 1024
 
@@ -58,7 +59,7 @@ class MirrorSource:
             NotFound: there is none.
             BadRequest: it is something else.
         """
-        descriptor = open_beneath(self._root, self._mirrored.path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = self._open()
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise BadRequest(f"{self._path} is not a regular file")
@@ -66,11 +67,12 @@ class MirrorSource:
 
     def tar(self, found: TarStats) -> Iterator[bytes]:
         """As a tar stream, named by the path's base name."""
+        os.close(self._open())  # so that what is missing is named as main knows it
         return tar_chunks(self._root, self._mirrored.path, posixpath.basename(self._path) or "root", found=found)
 
     def files(self, found: TarStats) -> Iterator[tuple[str, int, Callable[[], BinaryIO]]]:
         """Its files; each can be opened on its own, by any thread, while the walk goes on."""
-        descriptor = open_beneath(self._root, self._mirrored.path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = self._open()
         try:
             status = os.fstat(descriptor)
         finally:
@@ -80,6 +82,27 @@ class MirrorSource:
             return
         for file in walk_files(self._root, self._mirrored.path, found):
             yield file.path, file.size, file.open
+
+    def _open(self) -> int:
+        try:
+            return open_beneath(self._root, self._mirrored.path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as error:
+            error.filename = self._path
+            raise
+
+
+class HeldSource(MirrorSource):
+    """A path below one of main's mounts, for a runtime that holds main's root with all that is mounted in it."""
+
+    def __init__(self, runtime: RootHolder, main: Container, path: str) -> None:
+        super().__init__(Mirrored(Path("/"), path), path)
+        self._runtime = runtime
+        self._main = main
+
+    def __enter__(self) -> Self:
+        """A descriptor of our own of main's root."""
+        self._root = os.dup(self._runtime.held_root(self._main))
+        return self
 
 
 class RuntimeSource:
@@ -143,13 +166,13 @@ class RuntimeSource:
                     elif member.isdir():
                         empty.append(path)
                     else:
-                        found.skipped.append(f"{path} ({_what(member)})")
+                        found.skipped.append(f"{path!r} ({_what(member)})")
                     archive.members = []  # type: ignore[attr-defined] # else every header stays in memory
         except tarfile.ReadError as error:
             raise CorruptData(f"the container's tar stream is broken: {error}") from error
         except EOFError as error:
             raise Unavailable("the container's tar stream ended early") from error
-        found.skipped.extend(f"{path}/ (empty directory)" for path in empty if path not in filled)
+        found.skipped.extend(f"{path!r} (empty directory)" for path in empty if path not in filled)
 
 
 def _opener(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], BinaryIO]:

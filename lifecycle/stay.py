@@ -22,6 +22,13 @@ T = TypeVar("T")
 
 log = logging.getLogger("argoexec")
 
+TO_NOTICE = 2.0
+"""Seconds that tasks have to notice a wish to stop; a chunk that moves is enough. Then they are left behind."""
+
+
+class Recorded(Exception):
+    """A phase ends here, and why is in the record already."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -72,7 +79,9 @@ class Stay:
         return item
 
     def settle(self, item: Item, state: ItemState, note: str = "") -> None:
-        """Move an item without an attempt, and tell the journal."""
+        """Move an item without an attempt, and tell the journal. One that was left behind stays so."""
+        if item.state is ItemState.ABANDONED:
+            return
         item.move(state)
         item.note = note or item.note
         self._pod.journal.write("item", phase=self.phase.state, item=item.record())
@@ -87,6 +96,28 @@ class Stay:
         """Tell what is worth knowing and is no failure."""
         self._pod.journal.write("note", phase=self.phase.state, text=text)
         log.warning("%s: %s", self.phase.state, text)
+
+    def need(self, what: str, work: Callable[[], T]) -> T:
+        """Like :meth:`attempt`, for what the phase cannot go on without; a failure is recorded with its attempt.
+
+        Raises:
+            Recorded: it failed; there is nothing more to be said.
+        """
+        attempts = 0
+
+        def counted() -> T:
+            nonlocal attempts
+            attempts += 1
+            return work()
+
+        try:
+            return self.attempt(what, counted)
+        except Cancelled:
+            raise
+        except Exception as error:
+            of = self.policy.attempts
+            self.fail(Failure.of(error, phase=self.phase.state, item=what, attempt=max(1, attempts), attempts=of))
+            raise Recorded from error
 
     def attempt(self, subject: Item | str, work: Callable[[], T], *, cancel: Cancel | None = None) -> T:
         """Call ``work`` under the phase's policy, every failed attempt in the journal.
@@ -111,7 +142,9 @@ class Stay:
             if wait is not None:
                 log.warning("%s: %s: attempt %d: %s; again in %.1f s", self.phase.state, subject, number, error, wait)
 
-        attempts = Attempts(self.policy, clock, cancel or self.cancel, on_error=failed, rng=self._pod.rng)
+        attempts = Attempts(
+            self.policy, clock, cancel or self.cancel, on_error=failed, insist=self.phase.insists, rng=self._pod.rng
+        )
         try:
             return attempts.run(work)
         finally:
@@ -129,6 +162,8 @@ class Stay:
         try:
             self.attempt(item, task.work)
         except Cancelled as reason:
+            if item.state is ItemState.ABANDONED:
+                return
             self.settle(item, ItemState.ABANDONED, str(reason))
             if self.phase.cancellable:
                 raise
@@ -147,43 +182,62 @@ class Stay:
         """All tasks, at most ``pod.settings.parallelism`` at a time, in the given order; none stops another.
 
         Raises:
-            Cancelled: in a phase that can be cancelled, when every task has ended.
+            Cancelled: in a phase that can be cancelled, when every task has ended or was left behind.
         """
-        width = min(len(tasks), self._pod.settings.parallelism)
-        if width <= 1:
-            for task in tasks:
-                self.perform(task)
-            return
+        width = self._pod.settings.parallelism
         done = self._pod.clock.inbox()
-        todo = list(reversed(tasks))
-        running, stopped = 0, None
+        self.cancel.listen(lambda: done.put(None))
+        todo, running = list(reversed(tasks)), set[int]()
+        outcomes: list[Exception] = []
+        give_up_at: float | None = None
         while todo or running:
-            if todo and running < width:
-                self._begin(todo.pop(), done)
-                running += 1
+            if todo and len(running) < width:
+                running.add(self._begin(todo.pop(), done))
                 continue
-            outcome = done.get(None)
-            running -= 1
-            stopped = outcome if isinstance(outcome, Cancelled) else stopped
-        if stopped is not None:
-            raise stopped
+            timeout = None if give_up_at is None else give_up_at - self._pod.clock.monotonic()
+            outcome = done.get(timeout)
+            if isinstance(outcome, tuple):
+                running.discard(outcome[0])
+                outcomes += [outcome[1]] if outcome[1] is not None else []
+            elif give_up_at is None and self.cancel.reason is not None:
+                give_up_at = self._pod.clock.monotonic() + TO_NOTICE
+            elif give_up_at is not None and self._pod.clock.monotonic() >= give_up_at:
+                break
+        self._abandon(tasks)
+        unexpected = next((one for one in outcomes if not isinstance(one, Cancelled)), None)
+        if unexpected is not None:
+            raise unexpected
+        if self.phase.cancellable:
+            self.cancel.check()
 
-    def _begin(self, task: Task, done: Inbox) -> None:
-        """One task in a thread of its own; its end comes to ``done``."""
+    def _begin(self, task: Task, done: Inbox) -> int:
+        """One task in a thread of its own; its end comes to ``done`` as its number and what it raised."""
 
         def body() -> None:
-            outcome: Task | Cancelled = task
+            raised: Exception | None = None
             try:
                 self.perform(task)
-            except Cancelled as reason:
-                outcome = reason
-            finally:
-                done.put(outcome)
+            except Exception as error:  # noqa: BLE001 - a thread has no caller
+                raised = error
+            done.put((id(task), raised))
 
         self._pod.clock.start(body, f"{self.phase.state}-{task.item}")
+        return id(task)
+
+    def _abandon(self, tasks: Sequence[Task]) -> None:
+        """What did not notice the wish to stop in time, such as a read from a silent server, is left behind."""
+        for task in tasks:
+            if task.item.state in (ItemState.PENDING, ItemState.CAPTURED):
+                reason = self.cancel.reason or LifecycleError("it did not end")
+                self.settle(task.item, ItemState.ABANDONED, str(reason))
+                if not self.phase.cancellable:
+                    self.fail(self._failure(reason, task.item))
 
     def _failed(self, item: Item, error: Exception) -> None:
-        log.debug("%s failed", item, exc_info=error)
+        if item.state is ItemState.ABANDONED:
+            return
+        if type(error) is LifecycleError:  # classified as a defect of ours: only then a traceback is of use
+            log.debug("%s failed", item, exc_info=error)
         self.settle(item, ItemState.FAILED, str(error))
         self.fail(self._failure(error, item))
 

@@ -35,7 +35,8 @@ def handle_signals(pod: Pod) -> Iterator[None]:
                 pod.stop(terminated(f"terminated by {signal.Signals(number).name}"))
 
     pod.clock.start(act, "signals")
-    handled = (*_STOPPING, signal.SIGUSR2)
+    # nohup means it: a signal that is ignored stays so.
+    handled = [one for one in (*_STOPPING, signal.SIGUSR2) if signal.getsignal(one) is not signal.SIG_IGN]
     before = {number: signal.signal(number, lambda number, _: notes.put(number)) for number in handled}
     try:
         yield

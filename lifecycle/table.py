@@ -55,9 +55,9 @@ class Phase:
         retry: the policy of each of its items.
         runs_in: the commands that run it.
         cancellable: a wish to stop ends it; otherwise it tidies up and is only given less time.
+        insists: each of its items has one attempt even after everything was abandoned.
         blocking: it waits for something outside, so it must say what ends it.
-        ended_by: the events from outside that end the wait; each must lead somewhere.
-        limit: seconds after which the wait is over anyway.
+        ended_by: the events that end the wait, deadlines among them.
     """
 
     state: str
@@ -67,27 +67,29 @@ class Phase:
     retry: RetryPolicy = ONCE
     runs_in: frozenset[str] = frozenset()
     cancellable: bool = False
+    insists: bool = False
     blocking: bool = False
     ended_by: tuple[Event, ...] = ()
-    limit: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "to", MappingProxyType(dict(self.to)))
 
     @property
     def meets(self) -> frozenset[Event]:
-        """The events it can meet: every phase can be done, fail and be terminated; the rest is declared."""
-        always = {Event.DONE, Event.FAILED, Event.TERMINATED}
-        return frozenset(always | set(self.ended_by) | ({Event.DEADLINE} if self.cancellable else set()))
+        """The events it can meet: all of them, since a phase that tidies up is given less time by a deadline too."""
+        return frozenset(Event)
 
     def resolve(self) -> Callable[..., None]:
         """The function that does the work.
 
         Raises:
-            ImportError, AttributeError: the name leads nowhere.
+            ImportError, AttributeError, ValueError: the name leads nowhere.
+            TypeError: what it leads to cannot be called.
         """
         module, _, name = self.work.partition(":")
         function: Callable[..., None] = getattr(importlib.import_module(module), name)
+        if not callable(function):
+            raise TypeError(f"{name} is no function")
         return function
 
 
@@ -181,15 +183,17 @@ class Table:
         for event in sorted(phase.meets - set(phase.to)):
             yield f"{phase.state}: the event {event.value!r} is not answered"
         for event, to in phase.to.items():
+            if to == phase.state:
+                yield f"{phase.state}: {event.value!r} leads back to itself: retries belong into the policy"
             if to != END and to not in self._by_state:
                 yield f"{phase.state}: {event.value!r} leads to {to!r}, which is no state of the table"
-        if phase.blocking and not phase.ended_by and phase.limit is None:
+        if phase.blocking and not phase.ended_by:
             yield f"{phase.state}: it blocks, and neither a deadline nor an event ends it"
         if phase.retry.attempts is None and phase.retry.budget is None and not phase.ended_by:
             yield f"{phase.state}: its retries have no cap, no budget and no event that ends them"
         try:
             phase.resolve()
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
             yield f"{phase.state}: the work {phase.work!r} does not resolve: {error}"
 
     def _reachable(self, start: str) -> set[str]:

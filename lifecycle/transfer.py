@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar, cast
 
 from lifecycle.archive.codec import compress
 from lifecycle.archive.extract import install_tree, unpack
 from lifecycle.archive.stream import ChunkReader, Counted
 from lifecycle.archive.tar import TarStats
-from lifecycle.errors import CorruptData, NotFound
+from lifecycle.clock import NEVER, Cancel
+from lifecycle.errors import BadRequest, CorruptData, NotFound, Unavailable
 from lifecycle.ports import TreeDriver
 
 if TYPE_CHECKING:
@@ -37,9 +39,15 @@ class Moved:
     objects: int = 0
     note: str = ""
     tell: Callable[[int], None] = field(default=lambda _: None)
+    cancel: Cancel = field(default=NEVER)
 
     def add(self, count: int) -> None:
-        """More bytes."""
+        """More bytes; every chunk comes by here, so here a wish to stop ends a transfer.
+
+        Raises:
+            Cancelled: the token is set.
+        """
+        self.cancel.check()
         self.size += count
         self.tell(self.size)
 
@@ -85,6 +93,8 @@ def load(
         )
         return
     with stream:
+        if abort := getattr(stream, "abort", None):
+            moved.cancel.listen(abort)  # a server that says nothing more is not waited for until its time-out
         moved.objects = 1
         unpacked = unpack(_checked(Counted(stream, moved.add)), dest, declared, limits)
         moved.note = unpacked.note
@@ -121,9 +131,12 @@ def save_archive(driver: Driver, location: Location, source: Source, level: int 
         LifecycleError: from the driver, or about the source.
     """
     found = TarStats()
-    chunks = compress(_counted(source.tar(found), moved), level)
+    archive = source.tar(found)
+    # The first chunk before the store is asked: that the source is not there must not look like the store's answer.
+    first = next(archive, b"")
+    chunks = compress(_counted(first, archive, moved), level)
     with ChunkReader(chunks) as stream:
-        driver.save(location.key, stream, None)
+        _save(driver, location.key, stream, None)
     moved.objects = 1
     moved.note = _left_out(found)
 
@@ -141,7 +154,7 @@ def save_files(driver: Driver, location: Location, source: Source, *, width: int
         path, size, opened = file
         target = location.join(path) if path else location
         with opened() as stream:
-            driver.save(target.key, _checked(Counted(stream, moved.add)), size)
+            _save(driver, target.key, _checked(Counted(stream, moved.add)), size)
         moved.objects += 1
 
     _in_parallel(one, source.files(found), 1 if source.sequential else width)
@@ -154,8 +167,16 @@ def save_stream(driver: Driver, location: Location, stream: BinaryIO, moved: Mov
     Raises:
         LifecycleError: from the driver.
     """
-    driver.save(location.key, _checked(Counted(stream, moved.add)), None)
+    _save(driver, location.key, _checked(Counted(stream, moved.add)), None)
     moved.objects = 1
+
+
+def _save(driver: Driver, key: str, stream: BinaryIO, size_hint: int | None) -> None:
+    try:
+        driver.save(key, stream, size_hint)
+    except NotFound as error:
+        # `optional` forgives an output that is not there, never a store that is not.
+        raise BadRequest(f"the store does not take it: {error}", remedy=error.remedy) from error
 
 
 def _left_out(found: TarStats) -> str:
@@ -166,10 +187,13 @@ def _left_out(found: TarStats) -> str:
     return f"{len(found.skipped)} entries are not stored: {shown}"
 
 
-def _counted(chunks: Iterator[bytes], moved: Moved) -> Iterator[bytes]:
-    for chunk in chunks:
-        moved.add(len(chunk))
-        yield chunk
+def _counted(first: bytes, rest: Iterator[bytes], moved: Moved) -> Iterator[bytes]:
+    try:
+        for chunk in chain((first,), rest):
+            moved.add(len(chunk))
+            yield chunk
+    except NotFound as error:
+        raise Unavailable(f"it changed while it was read: {error}") from error
 
 
 def _in_parallel(work: Callable[[T], None], things: Iterable[T], width: int) -> None:

@@ -241,6 +241,10 @@ class LocalRuntime:
             raise NotFound(f"there is no container {container.name!r} in the pod {self._pod.path}")
         return directory, started
 
+    def held_root(self, container: Container) -> int:
+        """Main's root with its mounts, as the sandbox holds it; the descriptor stays ours."""
+        return self._root(container)
+
     def _root(self, container: Container) -> int:
         if container.name not in self._roots:
             self._hold(*self._started(container))

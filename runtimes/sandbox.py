@@ -187,6 +187,7 @@ class LocalSandbox:
         with contextlib.suppress(BrokenPipeError), stdin:  # it has died; its log says why
             marshal.dump(values, stdin)
         init = None
+        started = False
         while True:
             data, fds, _, _ = socket.recv_fds(one.control, 1 << 17, 2, socket.MSG_CMSG_CLOEXEC)
             if not data:
@@ -201,11 +202,11 @@ class LocalSandbox:
                 raise _error(message)
             if "init" in message:
                 init = Process(message["init"], message["start"])
-            if "started" in message:
+            started = started or "started" in message
+            # The shim tells init's number and its child that the command runs: either may come first.
+            if started and init is not None:
                 break
         root, mounts = one.fds
-        if init is None:
-            raise AssertionError("the shim tells init's number before it forks on")
         return Started(shim, init, me, Held.of(root), Held.of(mounts))
 
     def _plan(self, spec: ContainerSpec, directory: ContainerDirectory) -> Plan:

@@ -270,7 +270,9 @@ def test_a_longer_table_with_steps_back_and_over_rows_is_drawn() -> None:
     cycle = [
         replace(
             phase,
-            to={Event.DONE: to, Event.FAILED: "step 11", Event.TERMINATED: "step 0", Event.DEADLINE: END},
+            to={Event.DONE: to, Event.FAILED: "step 11", Event.TERMINATED: "step 0", Event.DEADLINE: END}
+            | ({Event.TERMINATED: END} if phase is phases[0] else {})
+            | ({Event.FAILED: END} if phase is phases[-1] else {}),
         )
         for phase, to in zip(phases, following, strict=True)
     ]

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from lifecycle import journal
 from lifecycle.errors import InputError
+from lifecycle.local.paths import is_directory
+from lifecycle.wording import MARKS, duration, harmless, size
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
 
-MARKS = {"done": "✓", "failed": "✗", "terminated": "■", "deadline": "⏱"}
 _ITEM_MARKS = {"failed": "✗", "skipped": "–", "abandoned": "■"}
 
 
@@ -22,12 +23,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print it."""
-    path: Path = args.journal / "journal.jsonl" if args.journal.is_dir() else args.journal
+    """Print it; what containers and stores wrote into it cannot act on the terminal.
+
+    Raises:
+        InputError: this is no journal, or it cannot be read.
+    """
+    path: Path = args.journal
+    if is_directory(path, str(path)):
+        path /= "journal.jsonl"
+    lines = journal.read(path)
     try:
-        text = "\n".join(explain(journal.read(path)))
-    except (KeyError, TypeError, AttributeError) as error:
+        text = "\n".join(map(harmless, explain(lines)))
+    except KeyError as error:
         raise InputError(f"a line of this journal lacks {error}", place=str(path)) from error
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        raise InputError(f"a line of this journal has a wrong value: {error}", place=str(path)) from error
     print(text)
     return 0
 
@@ -105,23 +115,3 @@ def _where(lines: Sequence[Mapping[str, Any]]) -> str:
         if line["kind"] == "leave":
             return f"on the way from {line['phase']} to {line['to']}"
     return "before the first phase"
-
-
-def duration(seconds: float) -> str:
-    """``12 ms``, ``3.4 s``, ``2 min 5 s``."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
-
-
-def size(count: float) -> str:
-    """``512 B``, ``3.4 MiB``."""
-    if count < 1024:
-        return f"{count:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        count /= 1024
-        if count < 1024 or unit == "GiB":
-            break
-    return f"{count:.1f} {unit}"

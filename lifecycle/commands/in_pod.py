@@ -6,7 +6,7 @@ import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lifecycle import registry
 from lifecycle.archive.extract import Limits
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from lifecycle.clock import Clock
     from lifecycle.files import Files
+    from lifecycle.journal import Journal
     from lifecycle.ports import ControlPlane
     from lifecycle.table import Table
 
@@ -43,12 +44,9 @@ def run(table: Table, args: argparse.Namespace) -> int:
         there was has been saved (spec 5.18). 1 otherwise.
     """
     environ = os.environ
-    name = environ.get("ARGO_POD_NAME", "")
-    if not name:
-        raise InputError("it is not set", place="ARGO_POD_NAME", remedy="the controller sets it from metadata.name")
     termination_log = Path(environ.get("ARGOEXEC_TERMINATION_LOG", "/dev/termination-log"))
     try:
-        pod = _pod(table, args, name, environ, termination_log)
+        pod = _pod(table, args, environ)
         with handle_signals(pod):
             arm_deadline(pod)
             verdict = Engine(table, pod, environ=environ).run()
@@ -64,15 +62,17 @@ def run(table: Table, args: argparse.Namespace) -> int:
     return 0 if verdict is Verdict.SUCCEEDED or saved_all else 1
 
 
-def _pod(table: Table, args: argparse.Namespace, name: str, environ: Mapping[str, str], termination_log: Path) -> Pod:
+def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str]) -> Pod:
+    name = environ.get("ARGO_POD_NAME", "")
+    if not name:
+        raise InputError("it is not set", place="ARGO_POD_NAME", remedy="the controller sets it from metadata.name")
     runtime_name = environ.get("ARGO_CONTAINER_RUNTIME_EXECUTOR") or "docker"
     runtime = registry.resolve("runtime", runtime_name)
     clock = SystemClock()
     local = environ.get("ARGOEXEC_LOCAL_POD")
     reported = Path(local) / "reported.json" if local else None
-    control: ControlPlane = registry.resolve("control plane", "local")(
-        Path(args.pod_annotations), reported, termination_log
-    )
+    # The termination message is written once, at the end, and also when the report could not be delivered.
+    control: ControlPlane = registry.resolve("control plane", "local")(Path(args.pod_annotations), reported)
     template = Template(control.template())
     secrets = environ.get("ARGOEXEC_SECRETS")
     files: Files = LocalFiles.read(Path(local), Path(secrets) if secrets else None) if local else PodFiles()
@@ -91,15 +91,24 @@ def _pod(table: Table, args: argparse.Namespace, name: str, environ: Mapping[str
     )
 
 
-def _journal(path: Path, clock: Clock) -> FileJournal:
+class _NullJournal:
+    """Drops every line."""
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Drop it."""
+
+
+def _journal(path: Path, clock: Clock) -> Journal:
+    """In the file; one that cannot be made, as below a read-only root, does not keep a pod from its work."""
     try:
         return FileJournal(path, clock)
     except OSError as error:
-        raise InputError(
-            f"the journal cannot be written: {error.strerror}",
-            place=str(path),
-            remedy="name a writable place in ARGOEXEC_JOURNAL",
-        ) from error
+        log.warning(
+            "there will be no journal: %s cannot be written: %s; name a writable place in ARGOEXEC_JOURNAL",
+            path,
+            error.strerror,
+        )
+        return _NullJournal()
 
 
 def settings(environ: Mapping[str, str]) -> Settings:
@@ -139,9 +148,12 @@ def deadline(environ: Mapping[str, str]) -> datetime | None:
 def _number(environ: Mapping[str, str], name: str, default: float) -> float:
     text = environ.get(name)
     try:
-        return parse_duration(text) if text else default
+        number = parse_duration(text) if text else default
     except ValueError as error:
         raise InputError(str(error), place=name) from error
+    if not abs(number) < 1e9:  # 31 years: no thread can wait for much longer
+        raise InputError(f"{text} is too large or no number at all", place=name)
+    return number
 
 
 def _terminate_with(path: Path, message: str) -> None:

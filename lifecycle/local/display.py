@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from lifecycle.commands.explain import MARKS, duration, size
 from lifecycle.local import summary
+from lifecycle.wording import MARKS, duration, harmless, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,18 +31,6 @@ _COLUMNS = ("cyan", "magenta", "blue", "yellow")
 _NAME_WIDTH = 17
 _SHOWN_ITEMS = 6
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-
-_VISIBLE = {code: 0x2400 + code for code in range(0x20) if code != ord("\t")}
-_VISIBLE |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
-# Characters that reorder what is around them, or that some terminals take for the end of a line.
-_VISIBLE |= dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
-
-
-def harmless(text: str | bytes) -> str:
-    """The text with every control character as a picture of it; bytes that are no UTF-8 as U+FFFD."""
-    if isinstance(text, bytes):
-        text = text.decode(errors="replace")
-    return text.translate(_VISIBLE)
 
 
 class _Console(Console):

@@ -16,6 +16,7 @@ from lifecycle.errors import InputError, LifecycleError, Unsupported
 from lifecycle.local import arguments, stores, workflow
 from lifecycle.local.identity import Identity, identify
 from lifecycle.local.layout import Layout, lay_out
+from lifecycle.local.paths import is_directory, mode_of
 from lifecycle.local.substitution import substitute, template_variables, workflow_variables
 from lifecycle.location import of_artifact, relocated
 from lifecycle.template import Template
@@ -125,9 +126,9 @@ def _substituted(raw: dict[str, Any], known: Mapping[str, str], place: str) -> d
 def _secrets(given: str | None) -> Path | None:
     if given is None:
         return None
-    path = Path(given).absolute()
-    if not path.is_dir():
-        raise InputError("there is no such directory", place=f"--secrets {given}", remedy="it holds <name>/<key> files")
+    path, place = Path(given).absolute(), f"--secrets {given}"
+    if not is_directory(path, place):
+        raise InputError("there is no such directory", place=place, remedy="it holds <name>/<key> files")
     return path
 
 
@@ -137,7 +138,7 @@ def _workdir(given: str | None, pod: str) -> Path:
         home = Path(HOME).absolute()
         path = home / pod
         number = 1
-        while path.exists():  # a workflow with a fixed name, run again
+        while mode_of(path, f"--workdir {path}") is not None:  # a workflow with a fixed name, run again
             number += 1
             path = home / f"{pod}-{number}"
     else:
@@ -145,18 +146,18 @@ def _workdir(given: str | None, pod: str) -> Path:
     place = f"--workdir {given or path}"
     if set(str(path)) & set("?#"):
         raise InputError("its path cannot hold '?' or '#'", place=place)
-    if path.exists() and not path.is_dir():
+    if mode_of(path, place) is not None and not is_directory(path, place):
         raise InputError("it is not a directory", place=place)
     for taken in (JOURNAL, POD_DIR, STORE):
-        if (path / taken).exists():
+        if mode_of(path / taken, place) is not None:
             raise InputError(f"it holds a run already: {taken}", place=place, remedy="name another, or remove it")
     _check_writable(path, place)
     return path
 
 
 def _check_writable(path: Path, place: str) -> None:
-    parent = next(one for one in (path, *path.parents) if one.exists())
-    if not os.access(parent, os.W_OK | os.X_OK) or not parent.is_dir():
+    parent = next(one for one in (path, *path.parents) if mode_of(one, place) is not None)
+    if not os.access(parent, os.W_OK | os.X_OK) or not is_directory(parent, place):
         raise InputError(f"nothing can be made in {parent}", place=place, remedy="name another place")
 
 

@@ -6,7 +6,7 @@ The same engine, phases and policies as in a pod; what differs is injected here.
 from __future__ import annotations
 
 import json
-import logging
+import os
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +15,7 @@ from lifecycle import registry
 from lifecycle.context import Pod
 from lifecycle.engine import Engine
 from lifecycle.errors import InputError
-from lifecycle.files import LocalFiles
+from lifecycle.files import INPUT_ARTIFACTS, LocalFiles
 from lifecycle.journal import FileJournal
 from lifecycle.local.prepare import HOME, JOURNAL, POD_DIR, REPORT, TEMPLATE, Prepared
 from lifecycle.phases.staging import write_whole
@@ -32,11 +32,9 @@ if TYPE_CHECKING:
     from lifecycle.context import Settings
     from lifecycle.engine import Observer
     from lifecycle.journal import Journal
-    from lifecycle.ports import Report
+    from lifecycle.ports import Container, ContainerSpec, ExitStatus, Report, Sandbox
     from lifecycle.stay import Stay
     from lifecycle.table import Event
-
-log = logging.getLogger("argoexec")
 
 SUCCEEDED, FAILED, ERROR = "Succeeded", "Failed", "Error"
 """Argo's node phases, not to be confused with the phases of a lifecycle."""
@@ -84,6 +82,7 @@ class Result:
         outputs: as the annotation carries them (spec 1.15).
         lifecycle: each stay in a phase with its items.
         prepared: what was run.
+        notes: what a person should know and did not yet when it began.
     """
 
     phase: str
@@ -93,6 +92,7 @@ class Result:
     outputs: Mapping[str, Any]
     lifecycle: tuple[dict[str, Any], ...]
     prepared: Prepared
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -116,7 +116,7 @@ class Result:
             "workdir": str(self.prepared.workdir),
             "pod": self.prepared.identity.pod,
             "template": self.prepared.template.name,
-            "notes": list(self.prepared.notes),
+            "notes": [*self.prepared.notes, *self.notes],
         }
 
 
@@ -151,13 +151,14 @@ class LocalRun:
         """Make the work dir and run the whole table in it.
 
         Raises:
-            InputError: the work dir cannot be made.
+            InputError: a retry policy is overridden by nonsense, and nothing is written; or no work dir can be made.
         """
+        for phase in POD.phases:
+            phase.retry.overridden(self._environ, phase.state)
         prepared, watcher = self._prepared, self._watcher
         workdir = prepared.workdir
         files = LocalFiles(workdir / POD_DIR, prepared.layout.host_mounts, prepared.secrets)
-        self._make(files)
-        file_journal = FileJournal(workdir / JOURNAL, self._clock)
+        file_journal = self._make(files)
         observer = _Outcomes(watcher, file_journal, prepared.notes)
         sandbox = registry.resolve("sandbox", "local")(
             workdir / POD_DIR, prepared.identity.pod, watcher.wrote if watcher else None
@@ -172,14 +173,12 @@ class LocalRun:
         finally:
             sandbox.close()
             file_journal.close()
-        if file_journal.error is not None:
-            log.warning("the journal is incomplete: %s", file_journal.error.strerror)
-        result = _result(pod, prepared, observer)
+        result = _result(pod, prepared, observer, file_journal.error)
         if watcher:
             watcher.ended(result)
         return result
 
-    def _make(self, files: LocalFiles) -> None:
+    def _make(self, files: LocalFiles) -> FileJournal:
         workdir = self._prepared.workdir
         try:
             home = workdir.parent
@@ -193,6 +192,7 @@ class LocalRun:
             # It may hold what a person gave by -p, so it is only theirs to read.
             text = json.dumps(self._prepared.template.raw, indent=2, ensure_ascii=False)
             write_whole(workdir / TEMPLATE, text.encode(errors="surrogatepass"), 0o600)
+            return FileJournal(workdir / JOURNAL, self._clock)
         except OSError as error:
             raise InputError(f"it cannot be made: {error}", place=f"--workdir {workdir}") from error
 
@@ -209,11 +209,40 @@ class LocalRun:
             clock=self._clock,
             journal=journal,
             runtime=lambda: runtime(prepared.workdir / POD_DIR),
-            sandbox=sandbox,
+            sandbox=_Kubelet(sandbox, files.volumes / INPUT_ARTIFACTS),
             launch=prepared.layout.launch,
             deadline=None if seconds is None else self._clock.now() + timedelta(seconds=seconds),
             settings=self._settings,
         )
+
+
+class _Kubelet:
+    """A sandbox that makes what the kubelet makes: a directory for a mount of an artifact that was not loaded."""
+
+    def __init__(self, sandbox: Sandbox, inputs: Path) -> None:
+        self._sandbox = sandbox
+        self._inputs = inputs
+
+    def run_init(self, spec: ContainerSpec, cancel: Cancel) -> ExitStatus:
+        """Run an init container to its end."""
+        self._make_sources(spec)
+        return self._sandbox.run_init(spec, cancel)
+
+    def start(self, spec: ContainerSpec) -> Container:
+        """Start main or a sidecar."""
+        self._make_sources(spec)
+        return self._sandbox.start(spec)
+
+    def close(self) -> None:
+        """End what still runs."""
+        self._sandbox.close()
+
+    def _make_sources(self, spec: ContainerSpec) -> None:
+        for mount in spec.mounts:
+            # An optional artifact that its store does not have; what was loaded may be a link that leads nowhere.
+            if mount.source.parent == self._inputs and not os.path.lexists(mount.source):
+                mount.source.mkdir()
+                mount.source.chmod(0o777)
 
 
 class LocalControl:
@@ -291,7 +320,7 @@ class _Told:
         self._watcher.told(kind, fields)
 
 
-def _result(pod: Pod, prepared: Prepared, outcomes: _Outcomes) -> Result:
+def _result(pod: Pod, prepared: Prepared, outcomes: _Outcomes, unwritten: OSError | None) -> Result:
     """The node phase as a controller would infer it (spec 1.7.9), and why."""
     record, ended = pod.record, pod.found.exit
     message, remedy = record.message(), record.first.remedy if record.first else ""
@@ -311,4 +340,5 @@ def _result(pod: Pod, prepared: Prepared, outcomes: _Outcomes) -> Result:
         outputs=pod.found.outputs,
         lifecycle=outcomes.records(),
         prepared=prepared,
+        notes=() if unwritten is None else (f"the journal is incomplete: {unwritten.strerror}",),
     )

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from lifecycle.errors import InputError
-from lifecycle.location import ARCHIVE_TYPES, Location, of_artifact
+from lifecycle.location import ARCHIVE_TYPES, Location, of_artifact, without_userinfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::|://)")
+_USERINFO = re.compile(r"://[^/]*@")
+_PASSWORD = re.compile(r"://[^/]*:[^/]*@")
 
 
 def is_url(text: str) -> bool:
@@ -42,9 +44,15 @@ def store_location(store: str, below: str, environ: Mapping[str, str]) -> dict[s
     """The raw location of the relative path ``below`` in the store that ``--store`` names, a URL or a path.
 
     Raises:
-        InputError: nothing can be stored there.
+        InputError: nothing can be stored there, or it holds a password: the URL is reported and journaled.
     """
-    place = f"--store {store}"
+    place = f"--store {_shown(store) if is_url(store) else store}"
+    if is_url(store) and _PASSWORD.search(store):
+        raise InputError(
+            "a password cannot stand in the URL of a store, which is reported with every output",
+            place=place,
+            remedy="say --secrets DIR, and name its keys in the options of the template's archiveLocation",
+        )
     scheme = store.split(":", 1)[0].lower() if is_url(store) else "file"
     if scheme in ("http", "https"):
         raise InputError(
@@ -81,6 +89,14 @@ def archive_location(raw: Mapping[str, Any], store: dict[str, Any], place: str) 
     if found is not None and found.type in ARCHIVE_TYPES:
         return own | logs
     return store | logs
+
+
+def _shown(url: str) -> str:
+    """The URL without its secrets; in a chain of fsspec's each part is one."""
+    try:
+        return "::".join(without_userinfo(_USERINFO.sub("://", part)) for part in url.split("::"))
+    except ValueError as error:  # such as half of an IPv6 address
+        raise InputError(f"this is no URL: {error}", place="--store") from error
 
 
 def _bucket_and_key(url: str, place: str) -> tuple[str, str]:

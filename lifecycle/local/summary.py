@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lifecycle.commands.explain import duration, size
 from lifecycle.location import of_artifact
 from lifecycle.outcome import ItemState
+from lifecycle.wording import duration, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,6 +81,8 @@ def _left_over(result: Result) -> Iterator[Line]:
             if item["state"] not in GOOD or (item.get("note") and item["kind"] != "container"):
                 note = f" — {item['note']}" if item.get("note") else ""
                 yield [(f"  {item['kind']:<11}", "dim"), (f"{item['name']}: {item['state']}{note}", "")]
+    for text in result.notes:
+        yield [(f"  {text}", "")]
 
 
 def _retries(result: Result) -> Iterator[Line]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifecycle.errors import InputError
 from lifecycle.files import INPUT_ARTIFACTS, STAGING
+from lifecycle.local.paths import is_directory, is_file, mode_of
 from lifecycle.local.workflow import suggestion
 from lifecycle.ports import Mount
 from lifecycle.template import check_path, normal, text_of
@@ -153,7 +154,7 @@ class Volumes:
             return source.files[path]
         found = source.path / path
         if source.read_only:
-            if not found.exists():
+            if mode_of(found, place) is None:
                 raise InputError(f"the secret has no {path!r}", place=place, remedy=f"create {found}")
         elif found not in self._directories:
             self._directories.append(found)
@@ -189,7 +190,7 @@ class Volumes:
             raise InputError(f"{secret!r} cannot name a secret", place=f"{place}.secretName")
         optional = raw.get("optional") is True
         directory = (self.secrets / secret).absolute() if self.secrets else None
-        if directory is None or not directory.is_dir():
+        if directory is None or not is_directory(directory, place):
             if optional:
                 return self._empty(name, {})
             where = f"create the directory {directory}" if directory else "say --secrets DIR"
@@ -220,7 +221,7 @@ def _items(directory: Path, items: Any, place: str, *, optional: bool) -> dict[s
         if not path or path.startswith("/") or ".." in path.split("/"):
             raise InputError(f"{path!r} is not a relative path without '..'", place=f"{where}.path")
         file = directory / key
-        if file.is_file():
+        if is_file(file, where):
             found[normal(path)] = file
         elif not optional:
             raise InputError(f"the secret has no key {key!r}", place=where, remedy=f"create {file}")

@@ -86,6 +86,7 @@ def read_documents(path: str) -> list[Any]:
         except (ValueError, RecursionError):
             pass
     try:
+        _check_depth(data, name)
         documents = list(yaml.load_all(data, Loader=_Loader))
     except yaml.YAMLError as error:
         raise _not_yaml(error, data, name) from error
@@ -94,6 +95,19 @@ def read_documents(path: str) -> list[Any]:
     except ValueError as error:  # a tag whose text does not fit it, such as `!!int x`
         raise InputError(f"not YAML: {error}", place=name) from error
     return [_plain(document, name) for document in documents if document is not None]
+
+
+def _check_depth(data: bytes, name: str) -> None:
+    """Before anything is composed: libyaml's composer calls itself for each level, and overflows the C stack."""
+    depth = 0
+    for event in yaml.parse(data, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            if depth > _DEPTH:
+                mark: Any = event.start_mark
+                raise InputError("it is nested too deep", place=f"{name}:{mark.line + 1}:{mark.column + 1}")
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _read(path: str) -> bytes:

@@ -21,9 +21,12 @@ ANNOTATION_LIMIT = 256 * 1024
 
 def annotate(pod: Pod, stay: Stay) -> None:
     """Report; what does not fit is found before the API refuses it, the largest first, and the rest is reported."""
-    outputs = report.outputs(pod.template, pod.found)
-    budget = ANNOTATION_LIMIT - len(json.dumps(pod.template.raw, separators=(",", ":")).encode()) - 4096
-    for name, size in _drop_largest(outputs, max(budget, 16 * 1024)):
+    # Without main there are no outputs; a controller that reads them once must not find empty ones.
+    outputs = report.outputs(pod.template, pod.found) if pod.found.main is not None else {}
+    budget = max(ANNOTATION_LIMIT - _size(pod.template.raw) - 4096, 16 * 1024)
+    for note in _cut_result(outputs, budget):
+        stay.note(note)
+    for name, size in _drop_largest(outputs, budget):
         stay.fail(
             Failure.of(
                 BadRequest(
@@ -39,7 +42,7 @@ def annotate(pod: Pod, stay: Stay) -> None:
 
     def work() -> None:
         pod.control.report(Report(outputs=outputs, message=pod.record.message()))
-        item.size = len(json.dumps(outputs, separators=(",", ":")).encode())
+        item.size = _size(outputs)
 
     stay.perform(Task(item, work, ItemState.DONE))
     if item.state is ItemState.DONE:
@@ -47,17 +50,33 @@ def annotate(pod: Pod, stay: Stay) -> None:
             stay.settle(saved, ItemState.REPORTED)
 
 
+def _size(value: Any) -> int:
+    """Bytes of the JSON that is sent."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
+
+
+def _cut_result(outputs: dict[str, Any], budget: int) -> list[str]:
+    """Keep of the result what the other outputs leave room for, its end: it is a tail already (spec 5.4)."""
+    result = outputs.get("result")
+    over = _size(outputs) - budget
+    if not result or over <= 0:
+        return []
+    raw = result.encode()
+    # A character may take six bytes in JSON: cut by what is sent, and look again.
+    while raw and (over := _size(outputs) - budget) > 0:
+        raw = raw[max(over // 6, 1024) :]
+        outputs["result"] = raw.decode(errors="ignore")
+    return [f"only the last {len(raw)} bytes of the result fit into the pod's annotations"]
+
+
 def _drop_largest(outputs: dict[str, Any], budget: int) -> list[tuple[str, int]]:
-    """Take values out of the outputs until they fit; what was taken, and its bytes."""
+    """Take parameters out of the outputs until they fit; what was taken, and its bytes."""
     dropped: list[tuple[str, int]] = []
-    while len(json.dumps(outputs, separators=(",", ":")).encode()) > budget:
-        values = [
-            (len(p.get("value", "").encode()), f"parameter {p['name']}", p) for p in outputs.get("parameters", [])
-        ]
-        values.append((len(outputs.get("result", "").encode()), "result", outputs))
-        size, name, holder = max(values, key=lambda one: one[0])
-        if size == 0:
+    while _size(outputs) > budget:
+        values = [(_size(one.get("value", "")) - 2, one) for one in outputs.get("parameters", [])]
+        size, largest = max(values, key=lambda pair: pair[0], default=(0, None))
+        if largest is None or size <= 0:
             break
-        holder.pop("result" if holder is outputs else "value")
-        dropped.append((name, size))
+        del largest["value"]
+        dropped.append((f"parameter {largest['name']}", size))
     return dropped

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lifecycle import location as locations
 from lifecycle.archive.extract import Limits
+from lifecycle.beneath import open_plain
 from lifecycle.errors import NotFound
 from lifecycle.outcome import ItemState
 from lifecycle.stay import Task
@@ -16,6 +19,7 @@ from lifecycle.transfer import Moved
 from lifecycle.transfer import load as transfer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from lifecycle.context import Pod
@@ -42,46 +46,109 @@ def _task(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[str, 
                 f"the required artifact {artifact.name!r} was not supplied",
                 remedy="give it a location, pass it as an argument, or make it optional",
             )
-        dest = destination(pod, artifact, place)
-        moved = Moved(tell=lambda size: pod.settings.progress(str(item), size))
-        transfer(
-            pod.drivers(found),
-            found,
-            dest,
-            artifact.declared_archive,
-            limits=limits,
-            width=pod.settings.parallelism,
-            moved=moved,
-        )
-        set_mode(dest, artifact.mode, recurse=artifact.recurse_mode)
+        moved = Moved(tell=lambda size: pod.settings.progress(str(item), size), cancel=stay.cancel)
+        with destination(pod, artifact, place) as dest:
+            transfer(
+                pod.drivers(found),
+                found,
+                dest,
+                artifact.declared_archive,
+                limits=limits,
+                width=pod.settings.parallelism,
+                moved=moved,
+            )
+            set_mode(dest, artifact.mode, recurse=artifact.recurse_mode)
         item.size, item.note = moved.size, moved.note
 
     return Task(item, work, ItemState.LOADED, forgiven="optional" if artifact.optional else "")
 
 
-def destination(pod: Pod, artifact: Artifact, place: str) -> Path:
+@contextmanager
+def destination(pod: Pod, artifact: Artifact, place: str) -> Iterator[Path]:
     """Into the user's volume when the path lies below one of main's mounts, else into ``input-artifacts`` (spec 1.8).
 
     Raises:
         InputError: the path is not absolute, or has ``..``.
+        BadRequest: it has a parent in the volume that cannot be one.
     """
     path = check_path(artifact.path, place=f"{place}.path")
-    if pod.template.overlapping_mount(path) is not None:
-        return pod.files.mirrored(path).here
-    return pod.files.input_artifact(artifact.name)
+    if pod.template.overlapping_mount(path) is None:
+        yield pod.files.input_artifact(artifact.name)
+        return
+    with pod.files.mirrored(path).opened(path) as dest:
+        yield dest
 
 
 def set_mode(path: Path, mode: int | None, *, recurse: bool) -> None:
-    """The artifact's ``mode``; with ``recurseMode`` of everything below it too. Links are never followed."""
+    """The artifact's ``mode``; with ``recurseMode`` of everything below it too. Links are never followed.
+
+    A directory gets it after what is in it, which the mode might shut us out of. What is in it may be changing: another
+    artifact is loaded into it.
+
+    Raises:
+        OSError: with ``filename`` set.
+    """
     if mode is None:
         return
-    _chmod(path, mode)
-    if recurse and path.is_dir() and not path.is_symlink():
-        for directory, subdirectories, names in os.walk(path):
-            for name in (*subdirectories, *names):
-                _chmod(path.__class__(directory, name), mode)
+    try:
+        top = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    try:
+        if recurse and stat.S_ISDIR(os.fstat(top).st_mode):
+            _chmod_below(top, path, mode)
+        else:
+            _chmod(top, mode, path)
+    finally:
+        os.close(top)
 
 
-def _chmod(path: Path, mode: int) -> None:
-    if not stat.S_ISLNK(path.lstat().st_mode):
-        path.chmod(mode)
+def _chmod_below(top: int, path: Path, mode: int) -> None:
+    directories = ["."]
+    for directory in directories:  # grows
+        with _entered(top, directory, path) as one:
+            if one is None:
+                continue
+            _chmod(one, mode | 0o700, path / directory)
+            with _entered(one, ".", path / directory, os.O_RDONLY) as readable:
+                if readable is None:
+                    continue
+                with os.scandir(readable) as entries:
+                    found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+            for name, below in found:
+                if below:
+                    directories.append(f"{directory}/{name}")
+                    continue
+                with _entered(one, name, path / directory, os.O_PATH) as file:
+                    if file is not None:
+                        _chmod(file, mode, path / directory / name)
+    for directory in reversed(directories):
+        with _entered(top, directory, path) as one:
+            if one is not None:
+                _chmod(one, mode, path / directory)
+
+
+@contextmanager
+def _entered(fd: int, below: str, path: Path, how: int = os.O_PATH | os.O_DIRECTORY) -> Iterator[int | None]:
+    """Something below a descriptor; nothing when it has gone, or is a link now."""
+    try:
+        found = open_plain(fd, below, how)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise OSError(error.errno, error.strerror, str(path / below)) from error
+        yield None
+        return
+    try:
+        yield found
+    finally:
+        os.close(found)
+
+
+def _chmod(fd: int, mode: int, path: Path) -> None:
+    """Of what an O_PATH descriptor stands for: a name could be given to something else before it is used again."""
+    if stat.S_ISLNK(os.fstat(fd).st_mode):
+        return
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

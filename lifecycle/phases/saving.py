@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from lifecycle import location as locations
 from lifecycle import transfer
 from lifecycle.errors import BadRequest, LifecycleError, NotFound, Unsupported
+from lifecycle.location import Location
 from lifecycle.outcome import ItemState
 from lifecycle.phases.annotating import ANNOTATION_LIMIT
-from lifecycle.source import MirrorSource, RuntimeSource
+from lifecycle.ports import RootHolder
+from lifecycle.source import HeldSource, MirrorSource, RuntimeSource
 from lifecycle.stay import Task
 from lifecycle.template import check_path, text_of
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lifecycle.context import Pod
-    from lifecycle.location import Location
     from lifecycle.outcome import Item
     from lifecycle.stay import Stay
     from lifecycle.template import Artifact, Parameter
@@ -46,11 +47,15 @@ def save(pod: Pod, stay: Stay) -> None:
 
 def source_of(pod: Pod, path: str) -> MirrorSource | RuntimeSource:
     """Where an output is read: through the mirror below a mount, else through the runtime."""
-    if pod.template.is_mirrored(path):
-        return MirrorSource(pod.files.mirrored(path), path)
     main = pod.found.main
     if main is None:
         raise NotFound("main never ran")
+    if pod.template.is_mirrored(path):
+        # An absolute link in a volume leads where it leads in main: the mirror of a pod has all mounts, and so has a
+        # held root; a directory of this machine has not.
+        if isinstance(pod.runtime, RootHolder):
+            return HeldSource(pod.runtime, main, path)
+        return MirrorSource(pod.files.mirrored(path), path)
     return RuntimeSource(pod.runtime, main, path)
 
 
@@ -106,7 +111,7 @@ def _log(pod: Pod, stay: Stay) -> Task:
     def work() -> None:
         archive = _archive_location(pod)
         target = archive.join(LOG_FILE)
-        moved = _moved(pod, item)
+        moved = _moved(pod, stay, item)
         main = pod.found.main
         if main is None:
             raise NotFound("main never ran")
@@ -129,7 +134,7 @@ def _artifact(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[s
     def work() -> None:
         path = check_path(artifact.path, place=f"{place}.path")
         target, reported = destination(pod, artifact, raw, place)
-        moved = _moved(pod, item)
+        moved = _moved(pod, stay, item)
         driver = pod.drivers(target)
         with source_of(pod, path) as source:
             match artifact.archive_kind:
@@ -158,7 +163,12 @@ def destination(pod: Pod, artifact: Artifact, raw: dict[str, Any], place: str) -
         return own, raw
     suffix = {"tar": ".tgz", "zip": ".zip"}.get(artifact.archive_kind)
     name = f"{artifact.name}{suffix}" if suffix else posixpath.basename(artifact.path.rstrip("/"))
-    target = (own or _archive_location(pod)).join(name)
+    archive = locations.of_artifact(pod.template.archive_location, place="$.archiveLocation")
+    if own is not None and (archive is None or archive.type != own.type):
+        target = own.join(name)
+    else:
+        below = _archive_location(pod)
+        target = Location(below.type, own.config if own else below.config, below.key).join(name)
     return target, raw | target.raw()
 
 
@@ -177,6 +187,6 @@ def _forgiven(pod: Pod) -> str:
     return "main did not end well" if pod.main_failed else ""
 
 
-def _moved(pod: Pod, item: Item) -> transfer.Moved:
+def _moved(pod: Pod, stay: Stay, item: Item) -> transfer.Moved:
     tell: Callable[[int], None] = lambda size: pod.settings.progress(str(item), size)  # noqa: E731
-    return transfer.Moved(tell=tell)
+    return transfer.Moved(tell=tell, cancel=stay.cancel)

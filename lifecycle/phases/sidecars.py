@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+from lifecycle.clock import NEVER
 from lifecycle.errors import Transient
 from lifecycle.outcome import ItemState
 from lifecycle.phases.waiting import AFTER_KILL
@@ -29,20 +30,20 @@ def release(pod: Pod, stay: Stay) -> None:
 
 
 def _kill_all(pod: Pod, stay: Stay, chosen: Callable[[str], bool]) -> None:
-    running = stay.attempt("containers", pod.runtime.others)
     tasks = []
+    running = stay.need("containers", pod.runtime.others)
     for container in running:
         if chosen(container.name):
             item = stay.item("container", container.name)
-            tasks.append(Task(item, lambda one=container: _end(pod, stay, one), ItemState.DONE))  # type: ignore[misc]
+            tasks.append(Task(item, lambda one=container: _end(pod, one), ItemState.DONE))  # type: ignore[misc]
     stay.perform_all(tasks)
 
 
-def _end(pod: Pod, stay: Stay, container: Container) -> None:
-    # A second wish to stop leaves no grace.
+def _end(pod: Pod, container: Container) -> None:
+    # A second wish to stop leaves no grace. The waits are bounded, so nothing needs to cancel them.
     grace = 0.0 if pod.stops > 1 else pod.settings.grace
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, AFTER_KILL)):
         pod.runtime.signal(container, number)
-        if pod.runtime.wait(container, stay.cancel, seconds) is not None:
+        if pod.runtime.wait(container, NEVER, seconds) is not None:
             return
     raise Transient(f"the container {container.name!r} still runs {AFTER_KILL:g} s after SIGKILL")

@@ -1,4 +1,4 @@
-"""starting: what the kubelet does in a cluster. Init containers one after another, then main and the sidecars."""
+"""starting: what the kubelet does in a cluster. Init containers one after another, then the sidecars and main."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class InitContainerFailed(Permanent):
 
 
 def start(pod: Pod, stay: Stay) -> None:
-    """Run and start what the launch says; sidecars after main, in the order of the pod (spec 1.7).
+    """Run and start what the launch says, and stop at the first that cannot be.
 
-    Raises:
-        InitContainerFailed: what a kubelet does then: nothing more is started.
+    Main comes last, so that a sidecar that cannot be started is known before main has done anything. A kubelet begins
+    with main (spec 1.7), but promises no order either.
     """
     if pod.sandbox is None or pod.launch is None:
         raise LifecycleError("this lifecycle was given no sandbox to start containers in")
@@ -31,7 +31,7 @@ def start(pod: Pod, stay: Stay) -> None:
         _run_init(pod.sandbox, stay, spec)
         if stay.items[-1].state is not ItemState.DONE:
             return
-    for spec in (pod.launch.main, *pod.launch.sidecars):
+    for spec in (*pod.launch.sidecars, pod.launch.main):
         item = stay.item("container", spec.name)
         stay.perform(Task(item, lambda spec=spec: _start(pod.sandbox, spec), ItemState.DONE))  # type: ignore[misc]
         if item.state is not ItemState.DONE:

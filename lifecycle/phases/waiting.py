@@ -128,6 +128,8 @@ class _Watch:
         self._stay.settle(self._item, ItemState.CAPTURED, "main runs, its root is held")
         if self._reason is not None:
             self._send(signal.SIGTERM)
+            if self._pod.stops > 1:
+                self._kill_at = self._clock.monotonic()
 
     def _ended(self, status: ExitStatus) -> None:
         self._pod.found.exit = status
@@ -153,12 +155,14 @@ class _Watch:
         pod = self._pod
         try:
             control = pod.control.execution()
-        except LifecycleError as error:
+        except Exception as error:  # noqa: BLE001 - main runs: nothing that is only about it may end the wait
             self._stay.note(f"the execution control cannot be read: {error}")
             return
         pod.execution = control
         if control.terminate:
-            self._stop(terminated())
+            # The controller says it twice, by the annotation and by SIGUSR2; it means it once.
+            if self._reason is None:
+                self._stop(terminated())
         elif control.deadline is not None:
             pod.deadline = control.deadline
 
@@ -170,7 +174,7 @@ class _Watch:
             if self._main is None:
                 self._give_up_at = self._clock.monotonic() + TO_BE_FOUND
             self._send(signal.SIGTERM)
-        elif isinstance(reason, Terminated) and self._kill_at is not None:
+        elif isinstance(reason, Terminated) and self._pod.stops > 1 and self._kill_at is not None:
             self._kill_at = self._clock.monotonic()  # the second wish: no more grace
 
     def _due(self) -> None:

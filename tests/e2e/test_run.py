@@ -144,6 +144,21 @@ def test_inputs_come_from_files_directories_and_the_workflow(here):
     assert {item["name"]: item["state"] for item in phase(result, "loading")["items"]}["none"] == "skipped"
 
 
+def test_an_optional_input_that_its_store_does_not_have_is_an_empty_directory(here):
+    result = here.run_template(
+        """
+        inputs: {artifacts: [{name: gone, path: /in/gone, optional: true, fsspec: {url: 'memory://nowhere/x'}}]}
+        initContainers: [{name: first, command: [ls, /in/gone], mirrorVolumeMounts: true}]
+        container: {command: [sh, -c, "ls -A /in/gone && echo made > /in/gone/x"]}
+        outputs: {artifacts: [{name: x, path: /in/gone/x, archive: {none: {}}}]}
+        """
+    )
+
+    assert phase(result, "loading")["items"][0]["state"] == "skipped"
+    assert stored(result, "main-logs").read_text() == ""
+    assert stored(result, "x").read_text() == "made\n"
+
+
 def test_volumes_working_directory_and_environment(here):
     (here.directory / "secrets/db").mkdir(parents=True)
     (here.directory / "secrets/db/password").write_text("hunter2")
@@ -395,6 +410,57 @@ def test_a_template_that_cannot_run_is_bad_input(here, template, says):
 
     assert says in done.stderr
     assert not (here.directory / ".argoexec").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("EXECUTOR_RETRY_BACKOFF_STEPS", "x"),
+        ("ARGOEXEC_RETRY_SAVING_BUDGET", "soon"),
+        ("ARGOEXEC_PARALLELISM", "nan"),
+    ],
+)
+def test_an_environment_that_is_wrong_leaves_nothing_written(here, name, value):
+    path = here.write("container: {command: ['true']}")
+    here.environ |= {name: value}
+
+    done = here.run(path, "--workdir", "w", "-o", "json", status=2)
+
+    assert name in done.stderr
+    assert [one.name for one in here.directory.iterdir()] == ["wf.yaml"]
+
+
+def test_a_result_that_cannot_be_written_is_said_with_1(here):
+    path = here.write("container: {command: ['true']}")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            here.command(path, "-o", "json"), cwd=here.directory, env=here.environ, stdout=full,
+            stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    assert done.returncode == 1
+    assert done.stderr == "argoexec: error: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_a_journal_that_is_incomplete_is_said(here, output):
+    path = here.write("container: {command: [echo, hi]}")
+    code = (
+        "import os, sys, lifecycle.journal\n"
+        "def full(_): raise OSError(28, os.strerror(28))\n"
+        "os.fdatasync = full\n"
+        "from lifecycle.cli import main\n"
+        "sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", path, "-o", output], cwd=here.directory, env=here.environ,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the journal is incomplete: No space left on device" in done.stdout
+    if output == "json":
+        assert "the journal is incomplete: No space left on device" in json.loads(done.stdout)["notes"]
 
 
 def test_a_work_dir_that_holds_a_run_is_not_run_in_again(here):

@@ -71,3 +71,20 @@ def test_a_full_disk_stops_the_journal_and_not_the_pod():
 
     assert journal.error is not None
     assert journal.error.errno == 28
+
+
+def test_bytes_that_are_no_text_are_escaped(tmp_path):
+    journal = FileJournal(tmp_path / "j", VirtualClock())
+    journal.write("pod", version=1, name="f\udcff")
+    journal.close()
+
+    assert read(tmp_path / "j")[0]["name"] == "f\udcff"
+
+
+def test_a_restart_after_a_torn_line_begins_on_its_own_line(tmp_path):
+    write(tmp_path / "j", "enter")
+    with (tmp_path / "j").open("a") as file:
+        file.write('{"kind":"leave","pha')
+    write(tmp_path / "j", "enter")
+
+    assert [line["kind"] for line in read(tmp_path / "j")] == ["pod", "enter", "pod", "enter"]

@@ -9,7 +9,7 @@ import pytest
 from lifecycle.clock import deadline_exceeded, terminated
 from lifecycle.context import ControlChanged
 from lifecycle.engine import Engine
-from lifecycle.errors import Forbidden, MainNotStarted, Throttled, Unauthorized, Unavailable
+from lifecycle.errors import Forbidden, MainNotStarted, NotFound, Throttled, Unauthorized, Unavailable
 from lifecycle.pod import INIT_TABLE, WAIT_TABLE
 from lifecycle.ports import ExecutionControl
 from lifecycle.stopping import arm_deadline
@@ -415,3 +415,103 @@ def test_a_deadline_ends_loading_in_mid_retry(tmp_path):
     assert init(world) is Verdict.TERMINATED
     assert world.clock.monotonic() == pytest.approx(3.0)
     assert world.pod.record.message() == str(deadline_exceeded())
+
+
+# --- stopping, in all its orders --
+
+
+def test_the_kubelets_sigterm_at_the_deadline_is_the_first_wish_and_leaves_main_its_grace(world):
+    world.main.runs, world.main.ignores = None, (signal.SIGTERM,)
+    world.control.control = ExecutionControl(deadline=world.clock.now() + timedelta(seconds=3))
+    world.at(4.0, lambda: world.pod.stop(terminated("terminated by SIGTERM")))
+
+    wait(world)
+    assert world.clock.monotonic() == pytest.approx(33.0)
+    assert world.control.reports[0].message == "Step exceeded its deadline"
+
+
+def test_a_terminate_that_is_read_twice_is_one_wish(world):
+    world.main.runs, world.main.ignores = None, (signal.SIGTERM,)
+    world.at(1.0, lambda: setattr(world.control, "control", ExecutionControl(terminate=True)))
+    world.at(1.1, lambda: world.pod.inbox.put(ControlChanged()))
+    world.at(2.0, lambda: world.pod.inbox.put(ControlChanged()))
+
+    wait(world)
+    assert world.clock.monotonic() == pytest.approx(31.1)
+
+
+def test_what_was_saved_is_reported_even_when_everything_else_is_abandoned(world):
+    world.main.runs = None
+    world.store.script = Script(save=[Unavailable("down")] * 99)
+    proxy = world.runtime.containers["istio-proxy"] = FakeContainer(world.clock)
+    for moment in (2.0, 2.1, 2.2):
+        world.at(moment, lambda: world.pod.stop(terminated()))
+
+    wait(world)
+    [report] = world.control.reports
+    assert report.outputs["parameters"][0]["value"] == "value"
+    assert proxy.signals
+
+
+def test_a_control_plane_that_raises_anything_does_not_end_the_wait(world):
+    world.control.script = Script(execution=[ValueError("a defect")])
+
+    assert wait(world) is Verdict.SUCCEEDED
+    assert world.pod.found.exit.code == 0
+
+
+def test_a_store_that_says_not_found_while_saving_is_not_forgiven_by_optional(tmp_path):
+    world = World(tmp_path, template(outputs={"artifacts": [{"name": "a", "path": "/tmp/a", "optional": True}]}))
+    world.runtime.files = {"/tmp/a": b"A"}
+    world.store.script = Script(save=[NotFound("the upload is gone")])
+
+    assert wait(world) is Verdict.FAILED
+    assert "the store does not take it: the upload is gone" in world.pod.record.message()
+
+
+def test_containers_that_cannot_be_listed_are_a_failure_with_its_attempts(world):
+    world.runtime.script = Script(others=[Unavailable("down")] * 99)
+
+    assert wait(world) is Verdict.FAILED
+    first = world.pod.record.failures[0]
+    assert (first.phase, first.item, first.attempt, first.attempts) == ("killing sidecars", "containers", 3, 3)
+
+
+def test_a_result_that_does_not_fit_keeps_its_end_and_is_no_failure(world):
+    world.runtime.stdout = b"x" * 400_000 + b"the end\n"
+
+    assert wait(world) is Verdict.SUCCEEDED
+    result = world.control.reports[0].outputs["result"]
+    assert result.endswith("the end")
+    assert 200_000 < len(result) < 262_144
+
+
+def test_a_result_that_is_no_ascii_is_measured_as_it_is_sent(world):
+    world.runtime.stdout = "語".encode() * 50_000
+
+    assert wait(world) is Verdict.SUCCEEDED
+    assert len(world.control.reports[0].outputs["result"]) == 50_000
+
+
+def test_a_failed_init_reports_its_message_and_no_outputs(tmp_path):
+    world = World(tmp_path, inputs(s3("gone")))
+    init(world)
+
+    assert world.control.reports[0].outputs == {}
+
+
+def test_an_artifact_without_a_key_of_its_own_goes_below_the_archive_by_its_name(tmp_path):
+    artifacts = [{"name": n, "path": f"/tmp/{n}", "s3": s} for n, s in (("a", {}), ("b", {"region": "r"}))]
+    world = World(tmp_path, template(outputs={"artifacts": artifacts}))
+    world.runtime.files = {"/tmp/a": b"A", "/tmp/b": b"B"}
+
+    assert wait(world) is Verdict.SUCCEEDED
+    assert set(world.store.objects) == {"wf/pod/a.tgz", "wf/pod/b.tgz"}
+    assert world.control.reports[0].outputs["artifacts"][1]["s3"]["region"] == "r"
+
+
+def test_a_name_that_is_no_text_does_not_break_the_record(world):
+    world.store.script = Script(save=[Forbidden("cannot store 'd/f\udcff'")] * 2)
+
+    wait(world)
+    assert "cannot store" in world.control.reports[0].message

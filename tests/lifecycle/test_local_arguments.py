@@ -206,3 +206,33 @@ def test_a_template_keeps_an_archive_location_that_names_a_store():
     assert archive_location({}, {"fsspec": {"url": "u"}}, "") == {"fsspec": {"url": "u"}, "archiveLogs": True}
     assert archive_location({"archiveLocation": own}, {}, "") == own | {"archiveLogs": True}
     assert archive_location({"archiveLocation": {"archiveLogs": False}}, STORE, "")["archiveLogs"] is False
+
+
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("ftp://me:hunter2@host/x", "--store ftp://host/x"),
+        ("s3://me:hunter2@bucket/x", "--store s3://bucket/x"),
+        ("simplecache::ftp://me:hunter2@host/x", "--store simplecache::ftp://host/x"),
+        ("zip://a::ftp://me:hunter2@host/x", "--store zip://a::ftp://host/x"),
+        ("ftp://me:hun?ter2@host/x?hunter2", "--store ftp://host/x?…"),
+        ("https://me:hunter2@host/x", "--store https://host/x"),
+    ],
+)
+def test_a_store_with_a_password_is_refused_and_the_password_not_shown(store, shown):
+    with pytest.raises(InputError) as caught:
+        store_location(store, "wf/pod", {})
+
+    assert caught.value.place == shown
+    assert "hun" not in str(caught.value)
+    assert "--secrets" in caught.value.remedy
+
+
+def test_a_store_with_a_user_alone_or_an_at_in_its_path_is_none_with_a_password():
+    assert store_location("sftp://me@host/x", "b", {})["fsspec"]["url"] == "sftp://me@host/x/b"
+    assert store_location("memory://a/b:c@d", "b", {})["fsspec"]["url"] == "memory://a/b:c@d/b"
+
+
+def test_a_store_that_is_no_url_is_said():
+    with pytest.raises(InputError, match="--store: this is no URL"):
+        store_location("ftp://[x", "b", {})

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.local.display import Display, _Console, harmless
+from lifecycle.local.display import Display, _Console
+from lifecycle.wording import harmless
 
 
 def console(file, **more):

@@ -1,6 +1,8 @@
 """A template's pod: volumes, mounts, environments, and everything a local run refuses before it writes anything."""
 
+import random
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +10,9 @@ from lifecycle.errors import InputError
 from lifecycle.local.environment import expand
 from lifecycle.local.identity import Identity
 from lifecycle.local.layout import lay_out
-from lifecycle.ports import Mount
+from lifecycle.local.prepare import Request, prepare
+from lifecycle.local.runner import _Kubelet
+from lifecycle.ports import ContainerSpec, Mount
 from lifecycle.template import Template
 
 WHO = Identity("wf", "wf-pod", "wf.t", "ns", "u", "sa", datetime(2026, 1, 1, tzinfo=UTC), {})
@@ -317,3 +321,53 @@ def test_no_message_holds_a_secrets_value(pod, secrets):
 
     assert "hunter2" not in f"{caught.value} {caught.value.remedy}"
     assert "'other'" in str(caught.value)
+
+
+def test_a_mount_of_an_input_that_was_not_loaded_gets_an_empty_directory(tmp_path):
+    class Sandbox:
+        started = ()
+
+        def start(self, spec):
+            self.started += (spec.name,)
+
+        def run_init(self, spec, cancel):
+            self.start(spec)
+
+    inputs = tmp_path / "input-artifacts"
+    inputs.mkdir()
+    (inputs / "there").write_text("x")
+    (inputs / "link").symlink_to("nowhere")
+    mounts = [Mount(inputs / name, f"/{name}") for name in ("there", "link", "absent")]
+    mounts.append(Mount(tmp_path / "other", "/other"))
+    sandbox = Sandbox()
+    kubelet = _Kubelet(sandbox, inputs)
+
+    kubelet.run_init(ContainerSpec(name="first", argv=("x",), env={}, mounts=tuple(mounts[:2])), None)
+    assert not (inputs / "absent").exists()
+    kubelet.start(ContainerSpec(name="main", argv=("x",), env={}, mounts=tuple(mounts)))
+
+    assert sandbox.started == ("first", "main")
+    assert (inputs / "absent").stat().st_mode & 0o7777 == 0o777
+    assert (inputs / "there").read_text() == "x"
+    assert (inputs / "link").is_symlink()
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("flag", ["workdir", "secrets"])
+def test_a_path_that_nobody_lets_us_look_at_is_bad_input(tmp_path, monkeypatch, flag):
+    (tmp_path / "wf.yaml").write_text(
+        "{apiVersion: argoproj.io/v1alpha1, kind: Workflow, metadata: {name: w},"
+        " spec: {templates: [{name: t, container: {command: [x]}}]}}"
+    )
+    plain = Path.stat
+
+    def stat(path, **more):
+        if str(path).startswith("/closed/"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path, **more)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    request = Request(file=str(tmp_path / "wf.yaml"), **{flag: "/closed/x/y"})
+
+    with pytest.raises(InputError, match=f"--{flag} /closed/x/y: .*Permission denied"):
+        prepare(request, {}, WHO.created, random.Random(1))

@@ -229,3 +229,25 @@ def test_numbers_where_text_is_wanted_become_text_and_are_said(file):
     assert chosen.raw["container"]["args"] == ["3", "true"]
     assert chosen.raw["container"]["env"] == [{"name": "A", "value": "1.5"}]
     assert len(chosen.notes) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[" * 300_000, "1:102"),
+        ("- " * 300_000, "1:203"),
+        ('{"a":' * 300_000, "1:506"),
+        ("a: 1\n---\n" + "{?" * 9999, "3:"),
+    ],
+)
+def test_what_is_nested_too_deep_is_refused_before_it_is_composed(file, text, place):
+    with pytest.raises(InputError, match=f"wf.yaml:{place}.*nested too deep"):
+        read_documents(file(text))
+
+
+def test_a_hundred_levels_are_not_too_deep(file):
+    (document,) = read_documents(file("[" * 100 + "]" * 100))
+
+    for _ in range(99):
+        (document,) = document
+    assert document == []

@@ -150,3 +150,16 @@ def test_what_is_no_go_duration(text):
 def test_a_policy_prints_itself_for_the_diagrams():
     assert str(RetryPolicy()) == "1 attempt"
     assert str(RetryPolicy(5, budget=600.0)) == "5 attempts, 1 s × 1.6 ≤ 30 s, 10 min in all"
+
+
+def test_thousands_of_attempts_do_not_overflow():
+    assert RetryPolicy(None, jitter=0.0).wait_before(100_000, random.Random(1)) == 30.0
+
+
+def test_one_attempt_can_be_insisted_on_although_everything_was_abandoned():
+    cancel = Cancel()
+    cancel.set(terminated())
+
+    assert attempts(FLAT, cancel=cancel, insist=True).run(failing(0)) == 1
+    with pytest.raises(Terminated):
+        attempts(FLAT, cancel=cancel, insist=True).run(failing(1))

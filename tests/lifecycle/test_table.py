@@ -10,12 +10,12 @@ WORK = "lifecycle.phases.staging:stage"
 
 
 def phase(state="one", to=None, **fields):
-    to = {Event.DONE: END, Event.FAILED: END, Event.TERMINATED: END} if to is None else to
+    to = dict.fromkeys(Event, END) if to is None else to
     return Phase(state, does="something", work=fields.pop("work", WORK), to=to, **fields)
 
 
 def going(to):
-    return {Event.DONE: to, Event.FAILED: END, Event.TERMINATED: END}
+    return dict.fromkeys(Event, END) | {Event.DONE: to}
 
 
 @pytest.mark.parametrize(
@@ -23,13 +23,15 @@ def going(to):
     [
         ((), "has no phases"),
         ((phase(to=going("nowhere")),), "'nowhere', which is no state"),
-        ((phase(to={Event.DONE: END, Event.FAILED: END}),), "'terminated' is not answered"),
-        ((phase(cancellable=True),), "'deadline' is not answered"),
+        ((phase(to={Event.DONE: END, Event.FAILED: END, Event.DEADLINE: END}),), "'terminated' is not answered"),
+        ((phase(to={**going(END), Event.FAILED: "one"}),), "leads back to itself"),
+        ((phase(work=":x"),), "does not resolve"),
+        ((phase(work="lifecycle.pod:STAGING"),), "does not resolve: STAGING is no function"),
         ((phase("one"), phase("two")), "two: no path from one leads to it"),
         (
             (
-                phase("one", to=dict.fromkeys([Event.DONE, Event.FAILED, Event.TERMINATED], "two")),
-                phase("two", to=dict.fromkeys([Event.DONE, Event.FAILED, Event.TERMINATED], "one")),
+                phase("one", to=dict.fromkeys(Event, "two")),
+                phase("two", to=dict.fromkeys(Event, "one")),
             ),
             "no path from it leads to an end",
         ),
@@ -53,8 +55,7 @@ def test_every_reason_is_given_at_once():
     assert len(str(error.value).splitlines()) == 4
 
 
-def test_a_blocking_phase_may_be_ended_by_a_limit_or_an_event():
-    Table("good", (phase(blocking=True, limit=3.0),))
+def test_a_blocking_phase_may_be_ended_by_an_event():
     Table("good", (phase(blocking=True, ended_by=(Event.TERMINATED,)),))
 
 

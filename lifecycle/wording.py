@@ -1,0 +1,38 @@
+"""How figures and foreign text are shown to a person: by ``explain`` and by the display of ``run``."""
+
+from __future__ import annotations
+
+MARKS = {"done": "✓", "failed": "✗", "terminated": "■", "deadline": "⏱"}
+"""How a phase ended, by its event."""
+
+_VISIBLE = {code: 0x2400 + code for code in range(0x20) if code != ord("\t")}
+_VISIBLE |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+# Characters that reorder what is around them, or that some terminals take for the end of a line.
+_VISIBLE |= dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
+
+
+def harmless(text: str | bytes) -> str:
+    """The text with every control character as a picture of it; bytes that are no UTF-8 as U+FFFD."""
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    return text.translate(_VISIBLE)
+
+
+def duration(seconds: float) -> str:
+    """``12 ms``, ``3.4 s``, ``2 min 5 s``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def size(count: float) -> str:
+    """``512 B``, ``3.4 MiB``."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1024 or unit == "GiB":
+            break
+    return f"{count:.1f} {unit}"

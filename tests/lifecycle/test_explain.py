@@ -1,0 +1,66 @@
+"""What `explain` makes of journals that are whole, that lie, and that want to act on the terminal."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from lifecycle.commands import explain
+from lifecycle.errors import InputError
+
+HEADER = {"t": "2026-01-01T00:00:00.000Z", "s": 0.0, "kind": "pod", "version": 1, "table": "pod", "pod": "p",
+          "template": "t"}  # fmt: skip
+ENTER = {"t": "2026-01-01T00:00:00.000Z", "s": 0.5, "kind": "enter", "phase": "staging"}
+
+
+@pytest.fixture
+def shown(tmp_path, capsys):
+    def run(*lines):
+        (tmp_path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        assert explain.main(argparse.Namespace(journal=tmp_path)) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_a_journal_without_an_end_says_where_it_stopped(shown):
+    assert "INTERRUPTED after 500 ms: the journal ends in staging" in shown(HEADER, ENTER)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ENTER | {"s": "bad"},
+        ENTER | {"s": None},
+        ENTER | {"s": 10**400},
+        {"t": "", "s": 1, "kind": "end", "verdict": 3},
+        {"t": "", "s": float("inf"), "kind": "end", "verdict": "failed"},
+        {"t": "", "s": 1, "kind": "leave", "phase": "x", "event": [], "seconds": 1, "to": "y"},
+        {"t": "", "s": 1, "kind": "item", "item": "none"},
+        {"t": "", "s": 1, "kind": "failure", "failure": {}},
+    ],
+)
+def test_a_line_that_lies_is_said_with_the_file(shown, line, tmp_path):
+    with pytest.raises(InputError) as caught:
+        shown(HEADER, line)
+
+    assert caught.value.place == str(tmp_path / "journal.jsonl")
+
+
+def test_nothing_in_a_journal_acts_on_the_terminal(shown):
+    note = {"t": "", "s": 1, "kind": "note", "phase": "x", "text": "\x1b[2Jgone\r\u202e"}
+
+    text = shown(HEADER | {"pod": "\x1b]0;title\x07"}, note)
+
+    assert not set(text) & set("\x1b\x07\r\u202e")
+    assert "␛[2Jgone␍" in text
+
+
+def test_a_place_that_is_closed_to_us_is_said(monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(InputError, match=r"/root/x: .*Permission denied"):
+        explain.main(argparse.Namespace(journal=Path("/root/x")))
