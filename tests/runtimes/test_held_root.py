@@ -240,7 +240,7 @@ def test_nothing_is_left_open(tmp_path):
         gc.collect()  # cancel tokens of earlier tests
         return sorted(os.listdir("/proc/self/fd"))
 
-    before = open_files()
+    before, threads = open_files(), threading.active_count()  # other tests may have left some of theirs
     pod = LocalPod(tmp_path / "pod")
     pod.run("echo text > /tmp/x")
     pod.file("/tmp/x")
@@ -251,4 +251,4 @@ def test_nothing_is_left_open(tmp_path):
     pod.close()
 
     assert open_files() == before
-    assert threading.active_count() == 1
+    assert threading.active_count() <= threads
