@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from lifecycle.archive.tar import tar_chunks, walk_files
 from lifecycle.beneath import open_beneath
 from lifecycle.errors import BadRequest, CorruptData, LifecycleError, NotFound, Unavailable, Unsupported
-from lifecycle.files import Mirrored
+from lifecycle.mirror import Mirrored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

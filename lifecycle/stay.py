@@ -103,20 +103,13 @@ class Stay:
         Raises:
             Recorded: it failed; there is nothing more to be said.
         """
-        attempts = 0
-
-        def counted() -> T:
-            nonlocal attempts
-            attempts += 1
-            return work()
-
+        item = Item(kind=what, name="", phase=self.phase.state)  # only for its attempts: it is none of the phase's
         try:
-            return self.attempt(what, counted)
+            return self.attempt(item, work)
         except Cancelled:
             raise
         except Exception as error:
-            of = self.policy.attempts
-            self.fail(Failure.of(error, phase=self.phase.state, item=what, attempt=max(1, attempts), attempts=of))
+            self.fail(self._failure(error, item))
             raise Recorded from error
 
     def attempt(self, subject: Item | str, work: Callable[[], T], *, cancel: Cancel | None = None) -> T:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-import random
+from functools import cache
 
 import pytest
+
+from runtimes import kernel
 
 REAL = os.environ.get("ARGOEXEC_TEST_REAL") == "1"
 
@@ -21,6 +23,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
         report.longrepr = f"skipping is a failure here: {report.longrepr}"
 
 
-@pytest.fixture
-def rng() -> random.Random:
-    return random.Random(7)
+@cache
+def _refusal() -> str | None:
+    return kernel.sandbox_refusal()
+
+
+@pytest.fixture(autouse=True)
+def _what_the_machine_allows(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("sandbox") and (refusal := _refusal()):
+        pytest.skip(refusal)
+    if request.node.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lifecycle.context import Pod
+    from lifecycle.outcome import Item
     from lifecycle.stay import Stay
     from lifecycle.template import Artifact
 
@@ -46,7 +47,7 @@ def _task(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[str, 
                 f"the required artifact {artifact.name!r} was not supplied",
                 remedy="give it a location, pass it as an argument, or make it optional",
             )
-        moved = Moved(tell=lambda size: pod.settings.progress(str(item), size), cancel=stay.cancel)
+        moved = moving(pod, stay, item)
         with destination(pod, artifact, place) as dest:
             transfer(
                 pod.drivers(found),
@@ -61,6 +62,11 @@ def _task(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[str, 
         item.size, item.note = moved.size, moved.note
 
     return Task(item, work, ItemState.LOADED, forgiven="optional" if artifact.optional else "")
+
+
+def moving(pod: Pod, stay: Stay, item: Item) -> Moved:
+    """The account of an item's transfer: told to whoever watches, ended by a wish to stop."""
+    return Moved(tell=lambda size: pod.settings.progress(str(item), size), cancel=stay.cancel)
 
 
 @contextmanager

@@ -11,16 +11,14 @@ from lifecycle.errors import BadRequest, LifecycleError, NotFound, Unsupported
 from lifecycle.location import Location
 from lifecycle.outcome import ItemState
 from lifecycle.phases.annotating import ANNOTATION_LIMIT
+from lifecycle.phases.loading import moving
 from lifecycle.ports import RootHolder
 from lifecycle.source import HeldSource, MirrorSource, RuntimeSource
 from lifecycle.stay import Task
 from lifecycle.template import check_path, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lifecycle.context import Pod
-    from lifecycle.outcome import Item
     from lifecycle.stay import Stay
     from lifecycle.template import Artifact, Parameter
 
@@ -111,7 +109,7 @@ def _log(pod: Pod, stay: Stay) -> Task:
     def work() -> None:
         archive = _archive_location(pod)
         target = archive.join(LOG_FILE)
-        moved = _moved(pod, stay, item)
+        moved = moving(pod, stay, item)
         main = pod.found.main
         if main is None:
             raise NotFound("main never ran")
@@ -134,7 +132,7 @@ def _artifact(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[s
     def work() -> None:
         path = check_path(artifact.path, place=f"{place}.path")
         target, reported = destination(pod, artifact, raw, place)
-        moved = _moved(pod, stay, item)
+        moved = moving(pod, stay, item)
         driver = pod.drivers(target)
         with source_of(pod, path) as source:
             match artifact.archive_kind:
@@ -185,8 +183,3 @@ def _archive_location(pod: Pod) -> Location:
 def _forgiven(pod: Pod) -> str:
     """When main failed or was stopped, the step is not to become an Error about what main did not get to (ADR 0008)."""
     return "main did not end well" if pod.main_failed else ""
-
-
-def _moved(pod: Pod, stay: Stay, item: Item) -> transfer.Moved:
-    tell: Callable[[int], None] = lambda size: pod.settings.progress(str(item), size)  # noqa: E731
-    return transfer.Moved(tell=tell, cancel=stay.cancel)

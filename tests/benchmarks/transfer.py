@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from lifecycle import transfer
 from lifecycle.archive.extract import Limits
-from lifecycle.files import Mirrored
 from lifecycle.location import Location
+from lifecycle.mirror import Mirrored
 from lifecycle.registry import drivers
 from lifecycle.source import MirrorSource
 from tests.benchmarks.measure import ratio, seconds

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ import pytest
 
 from lifecycle.files import HostMount, LocalFiles
 from lifecycle.ports import Container, Mount
-from runtimes import kernel
 from runtimes.downward import EXECUTION, NODE_MESSAGE, OUTPUTS, TEMPLATE, write_annotations
 from tests.runtimes.conftest import HANGS, LocalPod
 from tests.servers.httpd import Httpd
@@ -31,17 +29,6 @@ ROOT = Path(__file__).parents[2]
 AT_ONCE = 10.0
 """Seconds for what must not wait for a grace of 30 s or a read's time-out of 60 s, on a machine that is busy."""
 QUICK_RETRIES = {"EXECUTOR_RETRY_BACKOFF_STEPS": "2", "EXECUTOR_RETRY_BACKOFF_DURATION": "10ms"}
-
-
-@cache
-def _refusal() -> str | None:
-    return kernel.sandbox_refusal()
-
-
-@pytest.fixture(autouse=True)
-def _what_the_machine_allows(request: pytest.FixtureRequest) -> None:
-    if request.node.get_closest_marker("sandbox") and (refusal := _refusal()):
-        pytest.skip(refusal)
 
 
 # --- processes --------------------------------------------------------------------------------------------------------

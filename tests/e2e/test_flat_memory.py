@@ -23,7 +23,7 @@ verb, tree, secrets, config, key, space = json.loads(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_AS, (space, space))
 from lifecycle import transfer
 from lifecycle.archive.extract import Limits
-from lifecycle.files import Mirrored
+from lifecycle.mirror import Mirrored
 from lifecycle.location import Location
 from lifecycle.registry import drivers
 from lifecycle.source import MirrorSource

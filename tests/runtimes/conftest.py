@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import select
 import threading
-from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lifecycle.clock import NEVER
 from lifecycle.ports import Container, ContainerSpec, ExitStatus, Mount
-from runtimes import kernel
 from runtimes.local import LocalRuntime
 from runtimes.sandbox import LocalSandbox
 
@@ -21,19 +19,6 @@ if TYPE_CHECKING:
 
 HANGS = 60.0
 """Seconds after which a test that waits for output has failed; nothing takes a tenth of it."""
-
-
-@cache
-def _refusal() -> str | None:
-    return kernel.sandbox_refusal()
-
-
-@pytest.fixture(autouse=True)
-def _what_the_machine_allows(request: pytest.FixtureRequest) -> None:
-    if request.node.get_closest_marker("sandbox") and (refusal := _refusal()):
-        pytest.skip(refusal)
-    if request.node.get_closest_marker("root") and os.geteuid() != 0:
-        pytest.skip("needs root")
 
 
 class LocalPod:
