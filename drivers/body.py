@@ -28,10 +28,25 @@ class Body(Readable):
     """Owns what it wraps. Closing it before the end is cheap: the rest is not read."""
 
     def __init__(
-        self, inner: Inner, where: str, size: int | None, translate: Callable[[Exception], LifecycleError]
+        self,
+        inner: Inner,
+        where: str,
+        size: int | None,
+        translate: Callable[[Exception], LifecycleError],
+        version: str = "",
     ) -> None:
-        """``size`` is what the store announced; fewer bytes than that are an error, not the end."""
+        """Take the answer of a client library.
+
+        Args:
+            inner: the answer.
+            where: for messages.
+            size: what the store announced; fewer bytes than that are an error, not the end.
+            translate: what an error of ``inner`` means.
+            version: what tells this content from others under the same key, such as a strong ETag; empty where the
+                rest of it cannot be asked for.
+        """
         self.size = size
+        self.version = version
         self._inner = inner
         self._where = where
         self._translate = translate

@@ -49,7 +49,7 @@ class Settings:
         grace: seconds between TERM and KILL, and for saving after a SIGTERM (spec 5.17).
         late_sidecars: containers that are killed only after the report.
         include_script_output: capture stdout although the template is no script (spec 5.8).
-        progress: told of bytes moved: item, bytes so far.
+        progress: told of bytes moved: item, bytes so far, and of how many where that is known.
     """
 
     parallelism: int = 8
@@ -57,7 +57,7 @@ class Settings:
     late_sidecars: tuple[str, ...] = KNOWN_PROXIES
     include_script_output: bool | None = None
     limits: Limits | None = None
-    progress: Callable[[str, int], None] = lambda *_: None
+    progress: Callable[[str, int, int | None], None] = lambda *_: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The journal: one JSON object a line, fsynced before the next step begins.
 
 A line is one of ``pod`` (the header), ``enter``, ``leave`` (a transition), ``attempt`` (one that failed), ``item``,
-``failure``, ``note``, ``end``. Every line has ``t`` (wall clock, RFC 3339 UTC) and ``s`` (seconds since the header).
+``progress`` (bytes of a long transfer), ``failure``, ``note``, ``end``. Every line has ``t`` (wall clock, RFC 3339
+UTC) and ``s`` (seconds since the header).
 ``argoexec explain`` reads it for a person, ``argoexec diagram --journal`` draws the way from it.
 """
 

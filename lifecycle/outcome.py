@@ -45,7 +45,7 @@ class Item:
         name: as the template calls it.
         phase: the state in which it was met.
         size: bytes that were moved, once known; of the artifact's content, not of its archive.
-        attempts: how many were made.
+        attempts: how many were made, those that went on where a broken one had stopped included.
         seconds: how long they took together, waits included.
         note: what a person should know although it did not fail.
     """

@@ -117,7 +117,8 @@ class Driver(Protocol):
     def open(self, key: str) -> BinaryIO:
         """The object as a stream; the caller closes it.
 
-        An attribute ``size`` may tell its bytes; a method ``abort`` may end a read that blocks, from another thread.
+        An attribute ``size`` may tell its bytes, ``version`` which of several contents under this key they are; a
+        method ``abort`` may end a read that blocks, from another thread.
 
         Raises:
             NotFound: there is no object of exactly this key.
@@ -134,6 +135,21 @@ class Driver(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the object; one that is not there is success."""
+
+
+@runtime_checkable
+class RangeDriver(Protocol):
+    """A store that can give the rest of an object: a download that broke goes on where it was (upstream #15044)."""
+
+    def open_rest(self, key: str, offset: int, version: str) -> BinaryIO:
+        """The object from byte ``offset`` on; its ``size`` is that of the rest.
+
+        ``version`` is what the stream of :meth:`Driver.open` told, never empty.
+
+        Raises:
+            NotFound: that version is no longer there.
+            Transient: as ``open``; also when the store cannot give a part of this object.
+        """
 
 
 @runtime_checkable

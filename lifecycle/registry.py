@@ -23,9 +23,15 @@ RUNTIMES = {"local": "runtimes.local:LocalRuntime"}
 SANDBOXES = {"local": "runtimes.sandbox:LocalSandbox"}
 CONTROL_PLANES = {"local": "runtimes.downward:DownwardControlPlane"}
 DRIVERS = {
-    "raw": "drivers.raw:RawDriver",
-    "http": "drivers.http:HttpDriver",
     "s3": "drivers.s3:S3Driver",
+    "http": "drivers.http:HttpDriver",
+    "git": "drivers.git:GitDriver",
+    "artifactory": "drivers.artifactory:ArtifactoryDriver",
+    "hdfs": "drivers.hdfs:HdfsDriver",
+    "raw": "drivers.raw:RawDriver",
+    "gcs": "drivers.gcs:GcsDriver",
+    "oss": "drivers.oss:OssDriver",
+    "azure": "drivers.azure:AzureDriver",
     "fsspec": "drivers.fsspec:FsspecDriver",
 }
 RENDERERS = {
@@ -36,7 +42,7 @@ RENDERERS = {
 
 LATER = {
     "runtime": ("docker", "kubelet", "k8sapi", "pns", "emissary"),
-    "driver": ("git", "artifactory", "hdfs", "gcs", "oss", "azure", "plugin"),
+    "driver": ("plugin",),
 }
 """Names of the original that this release does not have yet: asking for one says so."""
 

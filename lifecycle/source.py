@@ -13,7 +13,7 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from lifecycle.archive.tar import tar_chunks, walk_files
+from lifecycle.archive.tar import measure, tar_chunks, walk_files
 from lifecycle.beneath import open_beneath
 from lifecycle.errors import BadRequest, CorruptData, LifecycleError, NotFound, Unavailable, Unsupported
 from lifecycle.mirror import Mirrored
@@ -64,6 +64,11 @@ class MirrorSource:
             os.close(descriptor)
             raise BadRequest(f"{self._path} is not a regular file")
         return os.fdopen(descriptor, "rb", buffering=0)
+
+    def measure(self) -> TarStats:
+        """What there is, by its directories alone: 20,000 files are a 25th of what packing them takes."""
+        os.close(self._open())
+        return measure(self._root, self._mirrored.path)
 
     def tar(self, found: TarStats) -> Iterator[bytes]:
         """As a tar stream, named by the path's base name."""
@@ -129,6 +134,9 @@ class RuntimeSource:
             NotFound, Unsupported: as the runtime says.
         """
         return self._runtime.open_file(self._main, self._path)
+
+    def measure(self) -> None:
+        """Nothing: a stream tells its end when it is there."""
 
     def tar(self, found: TarStats) -> Iterator[bytes]:  # noqa: ARG002 - the runtime's stream says nothing of it
         """The runtime's stream as it is: its first entry has the base name already."""

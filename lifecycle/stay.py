@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from lifecycle.clock import Cancel, Inbox
     from lifecycle.context import Pod
+    from lifecycle.errors import Transient
     from lifecycle.policy import RetryPolicy
     from lifecycle.table import Phase
 
@@ -118,22 +119,16 @@ class Stay:
         Raises:
             LifecycleError: what the last attempt raised.
         """
-        item = subject if isinstance(subject, Item) else None
+        item = subject if isinstance(subject, Item) else Item(kind=subject, name="", phase=self.phase.state)
         clock = self._pod.clock
         began = clock.monotonic()
+        item.attempts = 0
+        told = 0
 
-        def failed(number: int, error: LifecycleError, wait: float | None) -> None:
-            self._pod.journal.write(
-                "attempt",
-                phase=self.phase.state,
-                item=str(subject),
-                attempt=number,
-                error=type(error).__name__,
-                message=error.message,
-                wait=None if wait is None else round(wait, 3),
-            )
-            if wait is not None:
-                log.warning("%s: %s: attempt %d: %s; again in %.1f s", self.phase.state, subject, number, error, wait)
+        def failed(_: int, error: LifecycleError, wait: float | None) -> None:
+            nonlocal told
+            told += 1
+            self._told(item, error, wait)
 
         attempts = Attempts(
             self.policy, clock, cancel or self.cancel, on_error=failed, insist=self.phase.insists, rng=self._pod.rng
@@ -141,9 +136,42 @@ class Stay:
         try:
             return attempts.run(work)
         finally:
-            if item is not None:
-                item.attempts = attempts.number
-                item.seconds = clock.monotonic() - began
+            item.attempts += attempts.number - told
+            item.seconds = clock.monotonic() - began
+
+    def resume(self, item: Item, broken: Transient, work: Callable[[], T]) -> T:
+        """Go on with a transfer that broke: inside an attempt, under the same policy, and counted as attempts.
+
+        Raises:
+            LifecycleError: what the last try raised; the attempt that this is part of ends with it.
+        """
+        first = [broken]
+
+        def again() -> T:
+            if first:
+                raise first.pop()
+            return work()
+
+        def failed(_: int, error: LifecycleError, wait: float | None) -> None:
+            if wait is not None:  # else it goes on to whoever asked, and is told there
+                self._told(item, error, wait)
+
+        attempts = Attempts(self.policy, self._pod.clock, self.cancel, on_error=failed, rng=self._pod.rng)
+        return attempts.run(again)
+
+    def _told(self, item: Item, error: LifecycleError, wait: float | None) -> None:
+        item.attempts += 1
+        self._pod.journal.write(
+            "attempt",
+            phase=self.phase.state,
+            item=str(item),
+            attempt=item.attempts,
+            error=type(error).__name__,
+            message=error.message,
+            wait=None if wait is None else round(wait, 3),
+        )
+        if wait is not None:
+            log.warning("%s: %s: attempt %d: %s; again in %.1f s", self.phase.state, item, item.attempts, error, wait)
 
     def perform(self, task: Task) -> None:
         """One task to its end. Its failure is recorded and does not leave this method; a wish to stop does.
@@ -240,5 +268,6 @@ class Stay:
             phase=self.phase.state,
             item=str(item),
             attempt=max(1, item.attempts),
-            attempts=self.policy.attempts,
+            # A transfer that goes on where it broke may take more attempts than its policy has without progress.
+            attempts=None if item.attempts > (self.policy.attempts or item.attempts) else self.policy.attempts,
         )

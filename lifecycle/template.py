@@ -73,6 +73,21 @@ class Header(_View):
     value: str = ""
 
 
+class CreateBucket(_View):
+    """``s3.createBucketIfNotPresent``."""
+
+    object_locking: bool = False
+
+
+class Encryption(_View):
+    """``s3.encryptionOptions``."""
+
+    enable_encryption: bool = False
+    kms_key_id: str = ""
+    kms_encryption_context: str = ""
+    server_side_customer_key_secret: SecretSelector | None = None
+
+
 class S3(_View):
     """``s3``: spec 3.1 and 5.29."""
 
@@ -88,12 +103,12 @@ class S3(_View):
     use_sdk_creds: bool = msgspec.field(default=False, name="useSDKCreds")
     ca_secret: SecretSelector | None = None
     addressing_style: str = ""
-    create_bucket_if_not_present: dict[str, Any] | None = None
-    encryption_options: dict[str, Any] | None = None
+    create_bucket_if_not_present: CreateBucket | None = None
+    encryption_options: Encryption | None = None
 
 
 class Git(_View):
-    """``git``."""
+    """``git``: spec 3.3 and 5.29."""
 
     repo: str = ""
     revision: str = ""
@@ -103,15 +118,58 @@ class Git(_View):
     password_secret: SecretSelector | None = None
     ssh_private_key_secret: SecretSelector | None = None
     insecure_ignore_host_key: bool = False
+    insecure_skip_tls: bool = msgspec.field(default=False, name="insecureSkipTLS")
     disable_submodules: bool = False
+    single_branch: bool = False
+    branch: str = ""
+
+
+class BasicAuth(_View):
+    """``http.auth.basicAuth``."""
+
+    username_secret: SecretSelector | None = None
+    password_secret: SecretSelector | None = None
+
+
+class EndpointParam(_View):
+    """One more field of a token request."""
+
+    key: str
+    value: str = ""
+
+
+class OAuth2(_View):
+    """``http.auth.oauth2``: client credentials."""
+
+    client_id_secret: SecretSelector | None = msgspec.field(default=None, name="clientIDSecret")
+    client_secret_secret: SecretSelector | None = None
+    token_url_secret: SecretSelector | None = msgspec.field(default=None, name="tokenURLSecret")
+    scopes: list[str] = []
+    endpoint_params: list[EndpointParam] = []
+
+
+class ClientCert(_View):
+    """``http.auth.clientCert``."""
+
+    client_cert_secret: SecretSelector | None = None
+    client_key_secret: SecretSelector | None = None
+
+
+class HttpAuth(_View):
+    """``http.auth``."""
+
+    basic_auth: BasicAuth | None = None
+    oauth2: OAuth2 | None = None
+    client_cert: ClientCert | None = None
 
 
 class Http(_View):
-    """``http``."""
+    """``http``: spec 3.2 and 5.29."""
 
     url: str = ""
     headers: list[Header] = []
-    auth: dict[str, Any] | None = None
+    auth: HttpAuth | None = None
+    save_stream_via_file: bool = False
 
 
 class Artifactory(_View):
@@ -123,12 +181,51 @@ class Artifactory(_View):
 
 
 class Hdfs(_View):
-    """``hdfs``."""
+    """``hdfs``: spec 3.5 and 5.29."""
 
     addresses: list[str] = []
     path: str = ""
     hdfs_user: str = ""
     force: bool = False
+    krb_c_cache_secret: SecretSelector | None = None
+    krb_keytab_secret: SecretSelector | None = None
+    krb_username: str = ""
+    krb_realm: str = ""
+    krb_config_config_map: SecretSelector | None = None
+    krb_service_principal_name: str = ""
+    data_transfer_protection: str = ""
+
+
+class Gcs(_View):
+    """``gcs``: spec 5.3."""
+
+    bucket: str = ""
+    key: str = ""
+    service_account_key_secret: SecretSelector | None = None
+
+
+class Oss(_View):
+    """``oss``: spec 5.3."""
+
+    endpoint: str = ""
+    bucket: str = ""
+    key: str = ""
+    access_key_secret: SecretSelector | None = None
+    secret_key_secret: SecretSelector | None = None
+    security_token: str = ""
+    create_bucket_if_not_present: bool = False
+    lifecycle_rule: dict[str, Any] | None = None
+    use_sdk_creds: bool = msgspec.field(default=False, name="useSDKCreds")
+
+
+class Azure(_View):
+    """``azure``: spec 5.29."""
+
+    endpoint: str = ""
+    container: str = ""
+    blob: str = ""
+    account_key_secret: SecretSelector | None = None
+    use_sdk_creds: bool = msgspec.field(default=False, name="useSDKCreds")
 
 
 class Raw(_View):
@@ -154,6 +251,9 @@ class ArtifactLocation(_View):
     artifactory: Artifactory | None = None
     hdfs: Hdfs | None = None
     raw: Raw | None = None
+    gcs: Gcs | None = None
+    oss: Oss | None = None
+    azure: Azure | None = None
     fsspec: Fsspec | None = None
 
 

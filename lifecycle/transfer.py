@@ -6,7 +6,6 @@ A driver moves one object at a time; that an artifact may be a directory of obje
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar, cast
 
@@ -14,12 +13,12 @@ from lifecycle.archive.codec import compress
 from lifecycle.archive.extract import install_tree, unpack
 from lifecycle.archive.stream import ChunkReader, Counted
 from lifecycle.archive.tar import TarStats
-from lifecycle.clock import NEVER, Cancel
 from lifecycle.errors import BadRequest, CorruptData, NotFound, Unavailable
+from lifecycle.moved import Moved, Resumed
 from lifecycle.ports import TreeDriver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from lifecycle.archive.extract import Limits
@@ -31,27 +30,6 @@ T = TypeVar("T")
 _CHUNK = 256 * 1024
 
 
-@dataclass(slots=True)
-class Moved:
-    """What a transfer has moved so far."""
-
-    size: int = 0
-    objects: int = 0
-    note: str = ""
-    tell: Callable[[int], None] = field(default=lambda _: None)
-    cancel: Cancel = field(default=NEVER)
-
-    def add(self, count: int) -> None:
-        """More bytes; every chunk comes by here, so here a wish to stop ends a transfer.
-
-        Raises:
-            Cancelled: the token is set.
-        """
-        self.cancel.check()
-        self.size += count
-        self.tell(self.size)
-
-
 class Source(Protocol):
     """What is saved: a path of main's, through a mirror or through the runtime."""
 
@@ -60,6 +38,9 @@ class Source(Protocol):
 
     def files(self, found: TarStats) -> Iterator[tuple[str, int, Callable[[], BinaryIO]]]:
         """Its regular files: path relative to it (empty when it is a file itself), size, and how to open them."""
+
+    def measure(self) -> TarStats | None:
+        """What :meth:`tar` and :meth:`files` will give, as it is now; ``None`` where only reading it all would tell."""
 
     @property
     def sequential(self) -> bool:
@@ -82,7 +63,7 @@ def load(
         install_tree(lambda directory: driver.load_tree(location.key, directory), dest)
         return
     try:
-        stream = driver.open(location.key)
+        stream = Resumed(driver, location.key, moved)
     except NotFound:
         objects = driver.list(location.key)
         first = next(objects, None)
@@ -93,9 +74,9 @@ def load(
         )
         return
     with stream:
-        if abort := getattr(stream, "abort", None):
-            moved.cancel.listen(abort)  # a server that says nothing more is not waited for until its time-out
+        moved.cancel.listen(stream.abort)  # a server that says nothing more is not waited for until its time-out
         moved.objects = 1
+        moved.total = stream.size
         unpacked = unpack(_checked(Counted(stream, moved.add)), dest, declared, limits)
         moved.note = unpacked.note
 
@@ -105,15 +86,18 @@ def _checked(stream: Counted) -> BinaryIO:
 
 
 def _load_objects(
-    driver: Driver, location: Location, objects: Iterable[StoredObject], directory: Path, width: int, moved: Moved
+    driver: Driver, location: Location, objects: Sequence[StoredObject], directory: Path, width: int, moved: Moved
 ) -> None:
+    sizes = [entry.size for entry in objects if entry.size is not None]
+    moved.total = sum(sizes) if len(sizes) == len(objects) else None
+
     def one(entry: StoredObject) -> None:
         path = entry.path
         target = directory / path
         if not target.resolve().is_relative_to(directory.resolve()):
             raise CorruptData(f"the key {path!r} below {location} leads out of its directory")
         target.parent.mkdir(parents=True, exist_ok=True)
-        with driver.open(location.join(path).key) as stream, target.open("xb") as file:
+        with Resumed(driver, location.join(path).key, moved) as stream, target.open("xb") as file:
             while chunk := stream.read(_CHUNK):
                 file.write(chunk)
                 moved.add(len(chunk))
@@ -131,12 +115,14 @@ def save_archive(driver: Driver, location: Location, source: Source, level: int 
         LifecycleError: from the driver, or about the source.
     """
     found = TarStats()
+    expected = source.measure()
+    moved.total = expected.bytes if expected else None
     archive = source.tar(found)
     # The first chunk before the store is asked: that the source is not there must not look like the store's answer.
     first = next(archive, b"")
     chunks = compress(_counted(first, archive, moved), level)
     with ChunkReader(chunks) as stream:
-        _save(driver, location.key, stream, None)
+        _save(driver, location.key, stream, expected.archived if expected else None)
     moved.objects = 1
     moved.note = _left_out(found)
 
@@ -149,6 +135,8 @@ def save_files(driver: Driver, location: Location, source: Source, *, width: int
             has no transaction; the artifact is not reported.
     """
     found = TarStats()
+    expected = source.measure()
+    moved.total = expected.bytes if expected else None
 
     def one(file: tuple[str, int, Callable[[], BinaryIO]]) -> None:
         path, size, opened = file

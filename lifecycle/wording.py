@@ -5,6 +5,9 @@ from __future__ import annotations
 MARKS = {"done": "✓", "failed": "✗", "terminated": "■", "deadline": "⏱"}
 """How a phase ended, by its event."""
 
+WORTH_A_RATE = 1.0
+"""Seconds that a transfer must have taken for its rate to mean something."""
+
 _VISIBLE = {code: 0x2400 + code for code in range(0x20) if code != ord("\t")}
 _VISIBLE |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 # Characters that reorder what is around them, or that some terminals take for the end of a line.
@@ -36,3 +39,8 @@ def size(count: float) -> str:
         if count < 1024 or unit == "GiB":
             break
     return f"{count:.1f} {unit}"
+
+
+def rate(count: float, seconds: float) -> str:
+    """``3.4 MiB/s``; nothing can be said of no time at all."""
+    return f"{size(count / seconds)}/s" if seconds > 0 else "– B/s"

@@ -45,6 +45,12 @@ class TarStats:
     bytes: int = 0
     skipped: list[str] = field(default_factory=list)
 
+    @property
+    def archived(self) -> int:
+        """More than its tar+gzip can have: what gzip adds at most, and the headers of each entry."""
+        entries = self.files + self.directories + self.symlinks + len(self.skipped)
+        return self.bytes + self.bytes // 512 + entries * 4 * headers.BLOCK + (1 << 16)
+
 
 @dataclass(frozen=True, slots=True)
 class TreeFile:
@@ -95,6 +101,33 @@ def tar_chunks(root_fd: int, path: str, arcname: str, *, found: TarStats | None 
         yield bytes(pending)
     finally:
         os.close(fd)
+
+
+def measure(root_fd: int, path: str) -> TarStats:
+    """What :func:`tar_chunks` would meet, by its directories alone.
+
+    Raises:
+        NotFound, BadRequest, Forbidden, Transient: as :func:`tar_chunks`.
+    """
+    found = TarStats()
+    fd = _open_source(root_fd, path)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISDIR(status.st_mode):
+            return TarStats(files=1, bytes=status.st_size)
+        for one in _walk(fd, path):
+            if one.entry is None:
+                found.directories += 1
+            elif one.entry.is_symlink():
+                found.symlinks += 1
+            else:
+                found.files += 1
+                with _naming(path, one.path):
+                    status = one.entry.stat(follow_symlinks=False)
+                found.bytes += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    finally:
+        os.close(fd)
+    return found
 
 
 def walk_files(root_fd: int, path: str, found: TarStats) -> Iterator[TreeFile]:

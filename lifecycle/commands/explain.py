@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lifecycle import journal
 from lifecycle.errors import InputError
 from lifecycle.local.paths import is_directory
-from lifecycle.wording import MARKS, duration, harmless, size
+from lifecycle.wording import MARKS, WORTH_A_RATE, duration, harmless, rate, size
 
 if TYPE_CHECKING:
     import argparse
@@ -74,6 +74,9 @@ def _timeline(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             case "attempt":
                 again = "no further attempt" if line["wait"] is None else f"again after {duration(line['wait'])}"
                 yield f"{at}    ! {line['item']}: attempt {line['attempt']}: {line['message']} ({again})"
+            case "progress":
+                of = f" of {size(line['total'])}" if line.get("total") is not None else ""
+                yield f"{at}    … {line['item']}: {size(line['bytes'])}{of}"
             case "item":
                 yield at + "    " + item_line(line["item"])
             case "note":
@@ -90,6 +93,8 @@ def item_line(item: Mapping[str, Any]) -> str:
         parts.append(size(item["bytes"]))
     if item["seconds"]:
         parts.append(duration(item["seconds"]))
+        if item.get("bytes") and item["seconds"] >= WORTH_A_RATE:
+            parts.append(rate(item["bytes"], item["seconds"]))
     return ", ".join(parts) + (f" — {item['note']}" if item.get("note") else "")
 
 

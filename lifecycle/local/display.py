@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from lifecycle.local import summary
-from lifecycle.wording import MARKS, duration, harmless, size
+from lifecycle.wording import MARKS, WORTH_A_RATE, duration, harmless, rate, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +30,7 @@ _STYLES = {"done": "green", "failed": "red", "terminated": "yellow", "deadline":
 _COLUMNS = ("cyan", "magenta", "blue", "yellow")
 _NAME_WIDTH = 17
 _SHOWN_ITEMS = 6
+_MOVING = 3
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -111,9 +112,9 @@ class Display:
         with self._printing():
             self._print(Text.assemble((prefix, self._styles.get(container, "")), harmless(line)))
 
-    def moved(self, item: str, size: int) -> None:
+    def moved(self, item: str, done: int, total: int | None) -> None:
         """Bytes of an item, for the line at the bottom."""
-        self._line.moved(item, size)
+        self._line.moved(item, done, total)
 
     def ended(self, result: Result) -> None:
         """The summary."""
@@ -150,7 +151,7 @@ class _LiveLine:
 
     def __init__(self) -> None:
         self._stay: Stay | None = None
-        self._moved: dict[str, int] = {}
+        self._moved: dict[str, tuple[int, int | None, float]] = {}
 
     def begin(self, stay: Stay) -> None:
         self._moved = {}
@@ -159,17 +160,28 @@ class _LiveLine:
     def end(self) -> None:
         self._stay = None
 
-    def moved(self, item: str, count: int) -> None:
-        self._moved[item] = count
+    def moved(self, item: str, done: int, total: int | None) -> None:
+        began = self._moved[item][2] if item in self._moved else self._seconds()
+        self._moved[item] = (done, total, began)
 
     def __rich__(self) -> Text:
         stay = self._stay
         if stay is None:
             return Text()
         spinner = _SPINNER[int(stay.seconds * 10) % len(_SPINNER)]
-        moved = [f"{item} {size(count)}" for item, count in list(self._moved.items())[-3:]]
+        moved = [self._shown(item, *what) for item, what in list(self._moved.items())[-_MOVING:]]
         parts = [f"{spinner} {stay.phase.state}", f"{stay.seconds:.0f} s", *moved]
         return Text(harmless(" · ".join(parts)), "dim", no_wrap=True, overflow="ellipsis")
+
+    def _seconds(self) -> float:
+        stay = self._stay
+        return stay.seconds if stay is not None else 0.0
+
+    def _shown(self, item: str, done: int, total: int | None, began: float) -> str:
+        """Done, of how much, and how fast; a rate over less than a second would only flicker."""
+        text = f"{item} {size(done)}" + (f" of {size(total)}" if total is not None else "")
+        taken = self._seconds() - began
+        return text + (f" at {rate(done, taken)}" if taken >= WORTH_A_RATE else "")
 
 
 def _items(stay: Stay) -> Iterator[str]:
@@ -182,6 +194,8 @@ def _items(stay: Stay) -> Iterator[str]:
         details = [] if item.state in summary.GOOD else [item.state.value]
         details += [f"{item.attempts} attempts"] if item.attempts > 1 else []
         details += [size(item.size)] if item.size is not None else []
+        if item.size and item.seconds >= WORTH_A_RATE:
+            details.append(rate(item.size, item.seconds))
         # How main ended; other notes stand in the summary.
         details += [item.note] if stay.phase.state == "waiting" and item.note else []
         name = item.name or item.kind

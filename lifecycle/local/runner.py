@@ -60,8 +60,8 @@ class Watcher(Protocol):
     def wrote(self, container: str, line: bytes) -> None:
         """A container wrote a line."""
 
-    def moved(self, item: str, size: int) -> None:
-        """So many bytes of an item have been transferred so far."""
+    def moved(self, item: str, done: int, total: int | None) -> None:
+        """So many bytes of an item have been transferred so far, of so many where that is known."""
 
     def ended(self, result: Result) -> None:
         """It is over."""

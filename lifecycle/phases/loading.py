@@ -12,10 +12,11 @@ from lifecycle import location as locations
 from lifecycle.archive.extract import Limits
 from lifecycle.beneath import open_plain
 from lifecycle.errors import NotFound
+from lifecycle.moved import Moved
 from lifecycle.outcome import ItemState
+from lifecycle.progress import Progress
 from lifecycle.stay import Task
 from lifecycle.template import check_path
-from lifecycle.transfer import Moved
 from lifecycle.transfer import load as transfer
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ def _task(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[str, 
 
 def moving(pod: Pod, stay: Stay, item: Item) -> Moved:
     """The account of an item's transfer: told to whoever watches, ended by a wish to stop."""
-    return Moved(tell=lambda size: pod.settings.progress(str(item), size), cancel=stay.cancel)
+    return Moved(
+        tell=Progress(pod, item),
+        cancel=stay.cancel,
+        resume=lambda broken, work: stay.resume(item, broken, work),
+    )
 
 
 @contextmanager

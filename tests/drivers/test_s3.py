@@ -13,7 +13,7 @@ import pytest
 
 from drivers.s3 import S3Driver
 from lifecycle.errors import BadRequest, Forbidden, LifecycleError, NotFound, Permanent, Unauthorized
-from tests.conformance.driver import MIB, Bytes, DriverConformance, Store
+from drivers.conformance import MIB, Bytes, DriverConformance, Store
 from tests.servers.httpd import Answer, Httpd
 from tests.servers.seaweedfs import READER, SeaweedFS
 

@@ -23,7 +23,7 @@ from lifecycle.errors import (
     Unavailable,
     Unsupported,
 )
-from tests.conformance.driver import Bytes
+from drivers.conformance import Bytes
 from tests.servers.httpd import Answer, Httpd
 
 SELECTORS = {f"{name}KeySecret": {"name": "s3", "key": name} for name in ("access", "secret")}

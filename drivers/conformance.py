@@ -1,4 +1,7 @@
-"""What every storage driver must do. Whoever writes one derives from :class:`DriverConformance`."""
+"""What every storage driver must do: a suite for pytest. Whoever writes one derives from :class:`DriverConformance`.
+
+Ours all do, against real servers. It needs pytest (``argoexec[testing]``) and is imported by tests alone.
+"""
 
 from __future__ import annotations
 
@@ -86,24 +89,24 @@ class DriverConformance:
 
     @pytest.mark.parametrize("size", [0, 1, 8 * MIB, 8 * MIB + 1])
     @pytest.mark.parametrize("hint", [None, 0, 64 * MIB])
-    def test_what_was_saved_is_what_opens(self, store: Store, size: int, hint: int | None):
+    def test_what_was_saved_is_what_opens(self, store: Store, size: int, hint: int | None) -> None:
         data = os.urandom(size)
         upper = None if hint is None else max(hint, size)
         store.driver.save(store.key("object"), io.BytesIO(data), upper)
 
         assert store.get("object") == data
 
-    def test_the_size_is_told_right_or_not_at_all(self, store: Store):
+    def test_the_size_is_told_right_or_not_at_all(self, store: Store) -> None:
         store.put("object", b"four")
         with store.driver.open(store.key("object")) as stream:
             assert getattr(stream, "size", None) in {None, 4}
 
-    def test_a_source_may_give_less_than_it_is_asked_for(self, store: Store):
+    def test_a_source_may_give_less_than_it_is_asked_for(self, store: Store) -> None:
         store.driver.save(store.key("object"), Bytes(9 * MIB + 5, longest=65536 - 1), None)
 
         assert len(store.get("object")) == 9 * MIB + 5
 
-    def test_reading_all_gives_all(self, store: Store):
+    def test_reading_all_gives_all(self, store: Store) -> None:
         store.put("object", b"x" * 300_000)
         with store.driver.open(store.key("object")) as stream:
             assert stream.read(5) == b"xxxxx"
@@ -111,7 +114,7 @@ class DriverConformance:
             assert stream.read(1) == b""
             assert stream.read() == b""
 
-    def test_an_object_that_is_not_there_is_not_found(self, store: Store):
+    def test_an_object_that_is_not_there_is_not_found(self, store: Store) -> None:
         store.put("other", b"x")
         with pytest.raises(NotFound) as caught:
             store.driver.open(store.key("object"))
@@ -119,23 +122,23 @@ class DriverConformance:
         assert type(caught.value) is NotFound
         assert "object" in str(caught.value)
 
-    def test_a_directory_is_not_an_object(self, store: Store):
+    def test_a_directory_is_not_an_object(self, store: Store) -> None:
         store.put("directory/object", b"x")
         with pytest.raises(NotFound):
             store.driver.open(store.key("directory"))
 
-    def test_a_name_is_not_a_prefix(self, store: Store):
+    def test_a_name_is_not_a_prefix(self, store: Store) -> None:
         store.put("object-1", b"x")
         with pytest.raises(NotFound):
             store.driver.open(store.key("object"))
 
-    def test_saving_again_replaces(self, store: Store):
+    def test_saving_again_replaces(self, store: Store) -> None:
         store.put("object", b"the first, longer one")
         store.put("object", b"the second")
 
         assert store.get("object") == b"the second"
 
-    def test_a_listing_is_relative_sorted_and_complete(self, store: Store):
+    def test_a_listing_is_relative_sorted_and_complete(self, store: Store) -> None:
         for name in ("d/b", "d/a/2", "d/a/1", "d/c/x/y"):
             store.put(name, name.encode())
 
@@ -143,26 +146,26 @@ class DriverConformance:
         assert [entry.path for entry in found] == ["a/1", "a/2", "b", "c/x/y"]
         assert {entry.size for entry in found} <= {None, 3, 5, 7}
 
-    def test_a_listing_ends_at_the_slash(self, store: Store):
+    def test_a_listing_ends_at_the_slash(self, store: Store) -> None:
         for name in ("foo/a", "foobar/b", "foo2"):
             store.put(name, b"x")
 
         assert store.names("foo") == ["a"]
 
-    def test_a_trailing_slash_changes_no_listing(self, store: Store):
+    def test_a_trailing_slash_changes_no_listing(self, store: Store) -> None:
         store.put("foo/a", b"x")
 
         assert store.names("foo/") == ["a"]
 
-    def test_an_object_is_not_below_itself(self, store: Store):
+    def test_an_object_is_not_below_itself(self, store: Store) -> None:
         store.put("object", b"x")
 
         assert store.names("object") == []
 
-    def test_listing_nothing_is_no_error(self, store: Store):
+    def test_listing_nothing_is_no_error(self, store: Store) -> None:
         assert store.names("nowhere") == []
 
-    def test_what_a_listing_names_can_be_opened(self, store: Store):
+    def test_what_a_listing_names_can_be_opened(self, store: Store) -> None:
         for name in self.odd_names:
             store.put(f"odd/{name}", name.encode())
 
@@ -170,14 +173,14 @@ class DriverConformance:
         for entry in store.driver.list(store.key("odd")):
             assert store.get(f"odd/{entry.path}") == entry.path.encode()
 
-    def test_a_listing_shows_what_was_saved_since_the_last_one(self, store: Store):
+    def test_a_listing_shows_what_was_saved_since_the_last_one(self, store: Store) -> None:
         store.put("d/a", b"x")
         store.names("d")
         store.put("d/b", b"x")
 
         assert store.names("d") == ["a", "b"]
 
-    def test_deleting_twice_is_deleting_once(self, store: Store):
+    def test_deleting_twice_is_deleting_once(self, store: Store) -> None:
         store.put("object", b"x")
         store.driver.delete(store.key("object"))
         store.driver.delete(store.key("object"))
@@ -186,7 +189,7 @@ class DriverConformance:
             store.driver.open(store.key("object"))
 
     @pytest.mark.parametrize("size", [0, 3 * MIB, 8 * MIB, 30 * MIB])
-    def test_a_source_that_fails_leaves_nothing_and_its_own_error(self, store: Store, size: int):
+    def test_a_source_that_fails_leaves_nothing_and_its_own_error(self, store: Store, size: int) -> None:
         failure = RuntimeError("the source broke")
         with pytest.raises(RuntimeError) as caught:
             store.driver.save(store.key("d/object"), Bytes(size, failure=failure), None)
@@ -196,13 +199,13 @@ class DriverConformance:
             store.driver.open(store.key("d/object"))
         assert store.names("d") == []
 
-    def test_a_source_is_not_closed(self, store: Store):
+    def test_a_source_is_not_closed(self, store: Store) -> None:
         source = io.BytesIO(b"x")
         store.driver.save(store.key("object"), source, 1)
 
         assert not source.closed
 
-    def test_one_driver_serves_several_threads(self, store: Store):
+    def test_one_driver_serves_several_threads(self, store: Store) -> None:
         together = threading.Barrier(8, timeout=60)
 
         def work(number: int) -> bool:
@@ -216,7 +219,7 @@ class DriverConformance:
             assert all(pool.map(work, range(8)))
         assert len(store.names("d")) == 8
 
-    def test_streams_can_be_read_in_turns(self, store: Store):
+    def test_streams_can_be_read_in_turns(self, store: Store) -> None:
         for name in ("a", "b"):
             store.put(name, name.encode() * 3 * MIB)
         with store.driver.open(store.key("a")) as a, store.driver.open(store.key("b")) as b:
@@ -224,7 +227,7 @@ class DriverConformance:
                 assert a.read(1000) == b"a" * 1000
                 assert b.read(1000) == b"b" * 1000
 
-    def test_a_stream_may_be_closed_before_its_end(self, store: Store):
+    def test_a_stream_may_be_closed_before_its_end(self, store: Store) -> None:
         store.put("object", bytes(8 * MIB))
         for _ in range(20):  # more than any pool of connections has
             stream = store.driver.open(store.key("object"))
@@ -236,7 +239,7 @@ class DriverConformance:
             stream.read(1)
         assert len(store.get("object")) == 8 * MIB
 
-    def test_memory_does_not_grow_with_what_is_saved(self, store: Store):
+    def test_memory_does_not_grow_with_what_is_saved(self, store: Store) -> None:
         if not self.flat:
             return
         tracemalloc.start()
@@ -248,7 +251,7 @@ class DriverConformance:
 
         assert peak < 80 * MIB
 
-    def test_memory_does_not_grow_with_what_is_read(self, store: Store):
+    def test_memory_does_not_grow_with_what_is_read(self, store: Store) -> None:
         if not self.flat:
             return
         store.driver.save(store.key("object"), Bytes(100 * MIB), None)

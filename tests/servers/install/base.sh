@@ -1,0 +1,1 @@
+debian util-linux tar mount openssl xz-utils zip unzip zstd
