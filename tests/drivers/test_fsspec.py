@@ -11,9 +11,9 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from drivers.conformance import Bytes, DriverConformance, Store
 from drivers.fsspec import FsspecDriver
 from lifecycle.errors import Forbidden, InputError, NotFound, Permanent, Unauthorized, Unsupported
-from drivers.conformance import Bytes, DriverConformance, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

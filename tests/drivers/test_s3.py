@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from drivers.conformance import MIB, Bytes, DriverConformance, Store
 from drivers.s3 import S3Driver
 from lifecycle.errors import BadRequest, Forbidden, LifecycleError, NotFound, Permanent, Unauthorized
-from drivers.conformance import MIB, Bytes, DriverConformance, Store
 from tests.servers.httpd import Answer, Httpd
 from tests.servers.seaweedfs import READER, SeaweedFS
 

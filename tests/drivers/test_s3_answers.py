@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from drivers.conformance import Bytes
 from drivers.s3 import S3Driver
 from drivers.s3_upload import MIB, PART, part_size
 from lifecycle.errors import (
@@ -23,7 +24,6 @@ from lifecycle.errors import (
     Unavailable,
     Unsupported,
 )
-from drivers.conformance import Bytes
 from tests.servers.httpd import Answer, Httpd
 
 SELECTORS = {f"{name}KeySecret": {"name": "s3", "key": name} for name in ("access", "secret")}
