@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 for module in pkgutil.iter_modules(scenes.__path__):
     importlib.import_module(f"{scenes.__name__}.{module.name}")
 
-TABLE = tomllib.loads((Path(__file__).parent / "stores.toml").read_text())
+TABLES = sorted((Path(__file__).parent / "scenes").glob("*.toml"))
 ROWS: list[dict[str, Any]] = [
-    row | {"store": store, "verb": verb} for store, rows in TABLE.items() for row in rows for verb in row["verbs"]
+    row | {"store": table.stem, "verb": verb}
+    for table in TABLES
+    for row in tomllib.loads(table.read_text())["rows"]
+    for verb in row["verbs"]
 ]
-GOOD = {"load": "loaded", "save": "reported"}
 
 
 def test_every_scene_has_a_row_and_every_row_a_scene():
