@@ -120,7 +120,7 @@ def save_archive(driver: Driver, location: Location, source: Source, level: int 
     archive = source.tar(found)
     # The first chunk before the store is asked: that the source is not there must not look like the store's answer.
     first = next(archive, b"")
-    chunks = compress(_counted(first, archive, moved), level)
+    chunks = compress(_counted(first, archive, moved, found if expected else None), level)
     with ChunkReader(chunks) as stream:
         _save(driver, location.key, stream, expected.archived if expected else None)
     moved.objects = 1
@@ -175,10 +175,11 @@ def _left_out(found: TarStats) -> str:
     return f"{len(found.skipped)} entries are not stored: {shown}"
 
 
-def _counted(first: bytes, rest: Iterator[bytes], moved: Moved) -> Iterator[bytes]:
+def _counted(first: bytes, rest: Iterator[bytes], moved: Moved, found: TarStats | None) -> Iterator[bytes]:
+    """The chunks; counted is their content, as in the total, or all of a stream that does not tell it apart."""
     try:
         for chunk in chain((first,), rest):
-            moved.add(len(chunk))
+            moved.add(found.bytes - moved.size if found else len(chunk))
             yield chunk
     except NotFound as error:
         raise Unavailable(f"it changed while it was read: {error}") from error

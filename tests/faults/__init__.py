@@ -1,8 +1,8 @@
 """Faults of real stores, and what must come of them.
 
-`scenes/<store>.toml` is the table: a row says of a fault how many attempts are made, how it ends, and what the message
-and the remedy say. A scene, in `scenes/<store>.py`, sets the fault up; `test_stores.py` performs the real phase (loading
-or saving) with the real driver on a virtual clock, and compares. Every row has a scene and every scene a row.
+`scenes/<store>.toml` is the table: a row says of a fault how many attempts are made, how it ends, and what message and
+remedy say. A scene, in `scenes/<store>.py`, sets the fault up; `test_stores.py` performs the real phase (loading or
+saving) with the real driver on a virtual clock, and compares. Every row has a scene and every scene a row.
 
 To add one: write a generator `scene(stage)` that yields a :class:`tests.faults.stage.Scene`, decorate it with
 `@fault("unknown bucket", "load")`, and give it a row:
