@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import queue
+import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,56 +18,51 @@ _CHUNK = 256 * 1024
 @contextlib.contextmanager
 def far_away(target: str, seconds: float) -> Iterator[str]:
     """The address of a proxy through which every byte of ``target``, a ``HOST:PORT``, takes so long to arrive."""
-    loop = asyncio.new_event_loop()
-    ready: list[str] = []
-    started, stop = threading.Event(), asyncio.Event()
     host, _, port = target.rpartition(":")
+    closing = threading.Event()
+    open_ones: set[socket.socket] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs, ours = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(_pump(reader, ours, 0), _pump(theirs, writer, seconds), return_exceptions=True)
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = server.accept()
+                theirs = socket.create_connection((host, int(port)))
+                for one in (client, theirs):
+                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    open_ones.add(one)
+                for source, sink, late in ((client, theirs, 0.0), (theirs, client, seconds)):
+                    threading.Thread(target=_pump, args=(source, sink, late, closing), daemon=True).start()
 
-    async def main() -> None:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        ready.append(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        started.set()
-        await stop.wait()
-        server.close()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(main()))
-    thread.start()
-    started.wait()
-    try:
-        yield ready[0]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            closing.set()
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for one in open_ones:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+                one.close()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
+def _pump(source: socket.socket, sink: socket.socket, seconds: float, closing: threading.Event) -> None:
     """Each chunk is sent when its time has come, while later ones are already read: a delay, not a slow line."""
-    late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
+    late: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
 
-    async def send() -> None:
-        while True:
-            due, data = await late.get()
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            if not data:
-                break
-            writer.write(data)
-            await writer.drain()
-        writer.close()
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                due, data = late.get()
+                if closing.wait(max(0.0, due - time.monotonic())) or not data:
+                    sink.shutdown(socket.SHUT_WR)
+                    return
+                sink.sendall(data)
 
-    sending = asyncio.create_task(send())
-    try:
-        while data := await reader.read(_CHUNK):
-            late.put_nowait((loop.time() + seconds, data))
-    finally:
-        late.put_nowait((loop.time() + seconds, b""))
-        await sending
+    threading.Thread(target=send, daemon=True).start()
+    with contextlib.suppress(OSError):
+        while data := source.recv(_CHUNK):
+            late.put((time.monotonic() + seconds, data))
+    late.put((time.monotonic() + seconds, b""))
