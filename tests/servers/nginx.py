@@ -1,0 +1,112 @@
+"""A real nginx on loopback ports of its own, with DAV: for all, by password, client certificate, or bearer token.
+
+Below each of ``/open``, ``/basic`` and ``/bearer`` is the same directory; ``mtls`` is a port of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.servers import ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+USER, PASSWORD = "dav-user", "dav-passw0rd"
+_ROOT = "user root;" if os.geteuid() == 0 else ""
+_LOCATIONS = """
+    location /open/ { alias %(data)s/; dav_methods PUT DELETE; create_full_put_path on; }
+    location /basic/ { alias %(data)s/; dav_methods PUT DELETE; create_full_put_path on;
+      auth_basic dav; auth_basic_user_file %(directory)s/htpasswd; }
+    location /bearer/ { alias %(data)s/; dav_methods PUT DELETE; create_full_put_path on; auth_request /introspect; }
+    location = /introspect { internal; proxy_pass %(introspect)s; proxy_pass_request_body off;
+      proxy_set_header Content-Length ""; proxy_set_header Expect ""; }
+"""
+_CONFIG = """
+%(root)s worker_processes 2; daemon off; pid %(directory)s/pid; error_log %(directory)s/log;
+events { worker_connections 256; }
+http {
+  access_log %(directory)s/access.log; client_max_body_size 0; client_body_temp_path %(directory)s/body;
+  proxy_temp_path %(directory)s/proxy; fastcgi_temp_path %(directory)s/fastcgi;
+  uwsgi_temp_path %(directory)s/uwsgi; scgi_temp_path %(directory)s/scgi;
+  server { listen 127.0.0.1:%(http)d; %(locations)s }
+  server { listen 127.0.0.1:%(https)d ssl; ssl_certificate %(certificate)s; ssl_certificate_key %(key)s; %(locations)s }
+  server { listen 127.0.0.1:%(mtls)d ssl; ssl_certificate %(certificate)s; ssl_certificate_key %(key)s;
+    ssl_verify_client on; ssl_client_certificate %(client)s; %(locations)s }
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Nginx:
+    """A running server.
+
+    Attributes:
+        http, https, mtls: URLs without a path; the last asks for the client's certificate.
+        data: the directory it serves.
+        process: its master.
+    """
+
+    http: str
+    https: str
+    mtls: str
+    data: Path
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(
+        cls, directory: Path, certificate: tuple[Path, Path], client: Path, introspect: str, data: Path | None = None
+    ) -> Iterator[Nginx]:
+        """Start one.
+
+        Args:
+            directory: an empty one, for its configuration and logs.
+            certificate: its own, and the key, as PEM files.
+            client: the certificate that vouches for clients.
+            introspect: the URL that says 204 of a good bearer token.
+            data: what it serves; a directory of its own unless given.
+        """
+        program = binary()
+        data = data or directory / "data"
+        data.mkdir(exist_ok=True)
+        (directory / "htpasswd").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
+        numbers = dict(zip(("http", "https", "mtls"), ports.free(3), strict=True))
+        # Bodies wait on the file system they go to in the end: the last step is a rename.
+        words = {"directory": directory, "data": data, "introspect": introspect, "client": client, "root": _ROOT}
+        words |= {"certificate": certificate[0], "key": certificate[1], **numbers}
+        (directory / "conf").write_text(_CONFIG % (words | {"locations": _LOCATIONS % words}))
+        with (directory / "stderr").open("wb") as log:
+            process = subprocess.Popen(
+                [program, "-c", directory / "conf", "-p", directory, "-e", directory / "log"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        urls = (f"{'http' if name == 'http' else 'https'}://127.0.0.1:{port}" for name, port in numbers.items())
+        try:
+            ports.await_listening(process, numbers["mtls"], directory / "stderr")
+            yield cls(*urls, data, process)
+        finally:
+            ports.stop(process)
+
+    def unfinished(self) -> list[Path]:
+        """Bodies that came and were neither stored nor thrown away."""
+        return [path for path in (self.data.parent / "body").rglob("*") if path.is_file()]
+
+
+def binary() -> str:
+    """The program; without it the test is skipped by name, and fails in ``make test-real``."""
+    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found:
+        return found
+    reason = "needs nginx with DAV: make test-real starts it"
+    if os.environ.get("ARGOEXEC_TEST_REAL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
