@@ -8,9 +8,11 @@ from functools import cache
 import pytest
 
 from runtimes import kernel
-from tests.servers.fixtures import certificate, httpd, secrets, weed
+from tests.servers.fixtures import artifactory, certificate, client_certificate, httpd, nginx, oauth2, secrets, weed
 
-__all__ = ["certificate", "httpd", "secrets", "weed"]  # fixtures for everybody
+__all__ = [  # fixtures for everybody
+    "artifactory", "certificate", "client_certificate", "httpd", "nginx", "oauth2", "secrets", "weed",
+]  # fmt: skip
 
 REAL = os.environ.get("ARGOEXEC_TEST_REAL") == "1"
 

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lifecycle.secret import SecretReader
+from tests.servers.artifactory import Artifactory
 from tests.servers.certificates import self_signed
 from tests.servers.httpd import Httpd
+from tests.servers.nginx import Nginx
+from tests.servers.nginx import binary as nginx_binary
+from tests.servers.oauth2 import OAuth2
 from tests.servers.seaweedfs import SeaweedFS, binary
 
 if TYPE_CHECKING:
@@ -50,4 +54,31 @@ def weed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     binary()
     certificate = request.getfixturevalue("certificate")
     with SeaweedFS.started(tmp_path_factory.mktemp("seaweedfs"), certificate) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return self_signed(tmp_path_factory.mktemp("client"))
+
+
+@pytest.fixture(scope="session")
+def oauth2() -> Iterator[OAuth2]:
+    with OAuth2.started() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nginx(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Nginx]:
+    nginx_binary()
+    oauth2, certificate, client = map(request.getfixturevalue, ("oauth2", "certificate", "client_certificate"))
+    directory = tmp_path_factory.mktemp("nginx")
+    with Nginx.started(directory, certificate, client[0], f"{oauth2.url}/introspect") as server:
+        yield server
+
+
+@pytest.fixture
+def artifactory(tmp_path: Path) -> Iterator[Artifactory]:
+    (tmp_path / "repository").mkdir()
+    with Artifactory(tmp_path / "repository") as server:
         yield server
