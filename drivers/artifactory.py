@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from drivers.http import HttpDriver
 from drivers.http_auth import Credentials, basic_auth
-from drivers.http_upload import Upload
+from drivers.http_upload import SMALL, Upload
 from drivers.spool import read_up_to, spooled
 from lifecycle.archive.stream import Readable
 from lifecycle.errors import CorruptData, LifecycleError, Transient
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from drivers.body import Body
     from lifecycle.secret import SecretReader
 
-_PART: Final = 8 << 20  # bytes that are hashed and sent from memory; more go by a file (ADR 13)
 _ALGORITHMS: Final = ("sha256", "sha1", "md5")  # the best first
 _SOURCE: Final = "usernameSecret and passwordSecret of the artifact"
 
@@ -78,8 +77,8 @@ class ArtifactoryDriver(HttpDriver):
             Exception: whatever the stream raised.
         """
         sums = _Sums(_ALGORITHMS)
-        head = read_up_to(stream, _PART)
-        if len(head) < _PART:
+        head = read_up_to(stream, SMALL)
+        if len(head) < SMALL:
             sums.add(head)
             self._deploy(key, Upload(head), sums)
             return

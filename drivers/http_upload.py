@@ -56,7 +56,7 @@ class Upload:
             seekable: whether ``rest`` can be read again from its beginning, where it is now.
         """
         self.size = len(head) if rest is None else size
-        self.expects = rest is not None or len(head) > SMALL
+        self.expects = rest is not None
         self.timeout = 60.0
         self.answered = False
         self.done = False
