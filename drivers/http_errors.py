@@ -48,11 +48,12 @@ def refused(
         return BadRequest(f"{text}: the server wants to know the length", remedy=_LENGTH_REMEDY)
     if status in {408, 429} or status >= 500:
         return _of_server(text, status, retry_after(response.headers))
+    if status == 400 and " https://" in where:  # nginx says so where it asked in vain
+        return BadRequest(text, remedy="does the server ask for a client certificate, or another (`auth.clientCert`)?")
     return BadRequest(text, remedy=_REMEDIES.get(status, ""))
 
 
 _REMEDIES: Final = {
-    400: "with a client certificate: does the server ask for another one?",
     405: "does the server allow this method at that place?",
     409: "is a directory in the way, or missing? Artifactory answers so, too, when it got other bytes than were sent",
     413: "raise the size that the server takes",

@@ -14,8 +14,8 @@ import pytest
 from drivers.artifactory import ArtifactoryDriver
 from drivers.conformance import MIB, Bytes, DriverConformance
 from lifecycle.errors import BadRequest, CorruptData, LifecycleError, NotFound, Unauthorized, Unavailable
-from tests.drivers.test_http_nginx import UrlStore
-from tests.servers import artifactory as server
+from tests.drivers.urls import UrlStore
+from tests.servers.artifactory import credentials
 from tests.servers.httpd import Answer, Httpd
 from tests.servers.proxy import Fault, Proxy
 
@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def config(secrets) -> dict[str, Any]:
-    secrets.write("jfrog", user=server.USER, password=server.PASSWORD)
-    return {
-        "usernameSecret": {"name": "jfrog", "key": "user"},
-        "passwordSecret": {"name": "jfrog", "key": "password"},
-    }
+    return credentials(secrets)
 
 
 @pytest.fixture

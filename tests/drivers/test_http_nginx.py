@@ -5,57 +5,29 @@ from __future__ import annotations
 import io
 import os
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import pytest
 
-from drivers.conformance import MIB, Bytes, DriverConformance, Store
+from drivers.conformance import MIB, Bytes, DriverConformance
 from drivers.http import HttpDriver
 from lifecycle.errors import BadRequest, Forbidden, LifecycleError, NotFound, Unauthorized
-from tests.servers import nginx as server
-from tests.servers import oauth2 as authority
+from tests.drivers.urls import UrlStore
+from tests.servers.nginx import basic, certified
+from tests.servers.oauth2 import OAuth2, bearer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from drivers.conformance import Store
     from tests.servers.nginx import Nginx
-    from tests.servers.oauth2 import OAuth2
 
 pytestmark = pytest.mark.server("nginx")
-
-
-@dataclass(frozen=True, slots=True)
-class UrlStore(Store):
-    """A key is a URL: what means something there is quoted."""
-
-    def key(self, name: str) -> str:
-        return f"{self.root}/{quote(name)}"
 
 
 @pytest.fixture(autouse=True)
 def _trust(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-
-
-def basic(secrets: Any, password: str = server.PASSWORD) -> dict[str, Any]:
-    secrets.write("dav", user=server.USER, password=password)
-    pair = {"usernameSecret": {"name": "dav", "key": "user"}, "passwordSecret": {"name": "dav", "key": "password"}}
-    return {"auth": {"basicAuth": pair}}
-
-
-def bearer(secrets: Any, oauth2: OAuth2, secret: str = authority.SECRET) -> dict[str, Any]:
-    secrets.write("oauth", id=authority.CLIENT, secret=secret, url=f"{oauth2.url}/token")
-    names = {"clientIDSecret": "id", "clientSecretSecret": "secret", "tokenURLSecret": "url"}
-    found: dict[str, Any] = {name: {"name": "oauth", "key": key} for name, key in names.items()}
-    return {"auth": {"oauth2": found | {"scopes": ["read", "write"]}}}
-
-
-def certified(secrets: Any, pair: tuple[Path, Path]) -> dict[str, Any]:
-    secrets.write("tls", cert=pair[0].read_text(), key=pair[1].read_text())
-    names = {"clientCertSecret": {"name": "tls", "key": "cert"}, "clientKeySecret": {"name": "tls", "key": "key"}}
-    return {"auth": {"clientCert": names}}
 
 
 class Dav(DriverConformance):
@@ -219,7 +191,7 @@ def test_a_token_that_ends_in_mid_work_is_replaced_once(nginx: Nginx, oauth2: OA
 
 
 def test_a_token_server_that_takes_the_secret_in_the_body_only_is_served(secrets, nginx: Nginx):
-    with authority.OAuth2.started(method="client_secret_post") as other:
+    with OAuth2.started(method="client_secret_post") as other:
         driver = HttpDriver(bearer(secrets, other), secrets)
         found = failure(lambda: driver.open(place(nginx, "bearer")))  # it has a token, of another realm
 
@@ -229,7 +201,7 @@ def test_a_token_server_that_takes_the_secret_in_the_body_only_is_served(secrets
 
 
 def test_a_token_is_not_used_when_it_is_about_to_end(secrets, nginx: Nginx):
-    with authority.OAuth2.started(lifetime=9) as other:
+    with OAuth2.started(lifetime=9) as other:
         driver = HttpDriver(bearer(secrets, other), secrets)
         for _ in range(2):
             failure(lambda: driver.open(place(nginx, "bearer")))

@@ -20,6 +20,8 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.servers.fixtures import Secrets
+
 USER, PASSWORD = "jfrog-user", "jfrog-passw0rd"
 _EXPECTED = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
 _PIECE = 64 * 1024
@@ -53,6 +55,15 @@ class Artifactory:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def credentials(secrets: Secrets, password: str = PASSWORD) -> dict[str, Any]:
+    """What an ``artifactory`` location has beside its URL."""
+    secrets.write("jfrog", user=USER, password=password)
+    return {
+        "usernameSecret": {"name": "jfrog", "key": "user"},
+        "passwordSecret": {"name": "jfrog", "key": "password"},
+    }
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -120,7 +131,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         right = all(value in {None, found[name]} for name, value in claimed.items())
         if not (self._known() and whole and right):
             new.unlink()
-            self._tell(401 if not self._known() else 409 if whole else 400)
+            if whole:
+                self._tell(409 if self._known() else 401)
+            self.close_connection = True
             return
         owner.checksums.append({name: value for name, value in claimed.items() if value})
         self._path().parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,8 @@ from tests.servers import ports
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.servers.fixtures import Secrets
 
 USER, PASSWORD = "dav-user", "dav-passw0rd"
 _ROOT = "user root;" if os.geteuid() == 0 else ""
@@ -99,6 +101,20 @@ class Nginx:
     def unfinished(self) -> list[Path]:
         """Bodies that came and were neither stored nor thrown away."""
         return [path for path in (self.data.parent / "body").rglob("*") if path.is_file()]
+
+
+def basic(secrets: Secrets, password: str = PASSWORD) -> dict[str, Any]:
+    """What an ``http`` location has beside its URL, to be let in by password."""
+    secrets.write("dav", user=USER, password=password)
+    pair = {"usernameSecret": {"name": "dav", "key": "user"}, "passwordSecret": {"name": "dav", "key": "password"}}
+    return {"auth": {"basicAuth": pair}}
+
+
+def certified(secrets: Secrets, pair: tuple[Path, Path]) -> dict[str, Any]:
+    """The same by a client certificate, of which these are the PEM files."""
+    secrets.write("tls", cert=pair[0].read_text(), key=pair[1].read_text())
+    names = {"clientCertSecret": {"name": "tls", "key": "cert"}, "clientKeySecret": {"name": "tls", "key": "key"}}
+    return {"auth": {"clientCert": names}}
 
 
 def binary() -> str:

@@ -21,6 +21,8 @@ from tests.servers import ports
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.servers.fixtures import Secrets
+
 CLIENT, SECRET = "argo client", "cl1ent:s3cret&more"  # what a form must encode
 
 
@@ -60,6 +62,14 @@ class OAuth2:
     def _ask(self, method: str, path: str) -> Any:
         with urllib.request.urlopen(urllib.request.Request(self.url + path, method=method), timeout=30) as answer:
             return answer.read()
+
+
+def bearer(secrets: Secrets, server: OAuth2, secret: str = SECRET) -> dict[str, Any]:
+    """What an ``http`` location has beside its URL, to be let in by a token of the server's."""
+    secrets.write("oauth", id=CLIENT, secret=secret, url=f"{server.url}/token")
+    names = {"clientIDSecret": "id", "clientSecretSecret": "secret", "tokenURLSecret": "url"}
+    found: dict[str, Any] = {name: {"name": "oauth", "key": key} for name, key in names.items()}
+    return {"auth": {"oauth2": found | {"scopes": ["read", "write"]}}}
 
 
 def python() -> str:
