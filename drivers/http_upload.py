@@ -143,10 +143,12 @@ class _Asking(_Connection):
             return  # it does not know the question: RFC 9110 says to send
         self.sock.settimeout(upload.timeout)
         line = first + self._line()
-        if line.split(None, 2)[1:2] == [b"100"]:
-            while self._line().strip():
+        while (status := line.split(None, 2)[1:2]) and status[0].startswith(b"1"):
+            while self._line().strip():  # its headers
                 pass
-            return
+            if status == [b"100"]:
+                return
+            line = self._line()
         upload.answered = True
         self.response_class = functools.partial(_Begun, first=line)  # type: ignore[assignment]
 

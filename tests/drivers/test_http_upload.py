@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import socket
 import tempfile
+import threading
 import traceback
+from collections.abc import Iterator
 
 import pytest
 
@@ -25,6 +28,7 @@ from lifecycle.errors import (
     Unsupported,
 )
 from tests.servers.httpd import Answer, Httpd
+from tests.servers.proxy import Fault, Proxy
 
 
 @pytest.fixture
@@ -88,6 +92,91 @@ def test_a_server_that_answers_the_question_by_tls(certificate, driver: HttpDriv
         driver.save(f"{httpd.url}/early", Bytes(3 * MIB), None)
 
         assert [len(request.body) for request in httpd.requests] == [0, 3 * MIB]
+
+
+def test_a_server_that_does_not_know_the_question_by_tls(certificate, driver: HttpDriver, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    with Httpd(certificate) as silent:
+        driver.save(silent.on("/x", Answer(201)), Bytes(3 * MIB), None)
+
+        assert silent.requests[0].body == bytes(3 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Done\r\n\r\n", None),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", Forbidden),
+        (b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\nHTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", Forbidden),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", Unavailable),
+        (b"HTTP/1.1 2", Unavailable),
+        (b"", Unavailable),
+    ],
+)
+def test_whatever_comes_before_the_body_is_read_as_it_is_meant(driver: HttpDriver, data: bytes, error):
+    with Proxy("127.0.0.1:1") as proxy:
+        proxy.plan(Fault("answer", data=data))
+        if error is None:
+            driver.save(f"http://{proxy.address}/x", Bytes(3 * MIB), None)
+        else:
+            assert type(failure(driver, f"http://{proxy.address}/x", 3 * MIB)) is error
+
+
+def test_a_body_goes_through_a_proxy(httpd: Httpd, driver: HttpDriver, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("http_proxy", httpd.url)
+    httpd.on("http://a.invalid/x", Answer(201))
+    driver.save("http://a.invalid/x", Bytes(3 * MIB), None)
+
+    assert httpd.requests[0].body == bytes(3 * MIB)
+
+
+def test_a_body_goes_through_a_tunnel(certificate, driver: HttpDriver, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    with Httpd(certificate, grants=True) as httpd, tunnel(httpd.endpoint) as proxy:
+        monkeypatch.setenv("https_proxy", proxy)
+        for _ in range(2):
+            driver.save(httpd.on("/x", Answer(201)), Bytes(3 * MIB), None)
+
+        assert [len(request.body) for request in httpd.requests] == [3 * MIB] * 2
+
+
+@contextlib.contextmanager
+def tunnel(target: str) -> Iterator[str]:
+    """A proxy that knows nothing but CONNECT, behind which is one server."""
+    with (
+        contextlib.ExitStack() as sockets,
+        Proxy(target) as behind,
+        socket.create_server(("127.0.0.1", 0)) as listening,
+    ):
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listening.accept()
+                    while not client.recv(65536).endswith(b"\r\n\r\n"):
+                        pass
+                    client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+                    host, _, port = behind.address.rpartition(":")
+                    server = socket.create_connection((host, int(port)))
+                    for one in (client, server):
+                        sockets.enter_context(one)
+                    for pair in ((client, server), (server, client)):
+                        threads.append(threading.Thread(target=pump, args=pair))
+                        threads[-1].start()
+
+        def pump(source: socket.socket, goal: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while data := source.recv(65536):
+                    goal.sendall(data)
+                goal.shutdown(socket.SHUT_WR)
+
+        threads = [threading.Thread(target=serve)]
+        threads[0].start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+        behind.hang_up()
+        for thread in threads:
+            thread.join(10)
 
 
 @pytest.mark.parametrize("size", [3, 3 * MIB])
