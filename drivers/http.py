@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import urllib3
@@ -13,8 +14,9 @@ from drivers.http_auth import credentials
 from drivers.http_client import Client
 from drivers.http_errors import translated, when
 from drivers.http_upload import SMALL, Upload
+from drivers.http_url import is_webhdfs, overwrites, split, with_operation
 from drivers.spool import read_up_to, spooled
-from lifecycle.errors import BadRequest, NotFound, Unavailable
+from lifecycle.errors import BadRequest, LifecycleError, NotFound, Transient, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -101,7 +103,8 @@ class HttpDriver:
     def save(self, key: str, stream: BinaryIO, size_hint: int | None) -> None:
         """PUT the stream: up to 1 MiB from memory, more in chunks while it comes, or from a file.
 
-        All or nothing: a body that breaks off lacks its last chunk, or bytes of its length, and no server keeps it.
+        All or nothing: a body that breaks off lacks its last chunk, or bytes of its length, and a server does not keep
+        it. WebHDFS does: there the file is deleted, if it was one to overwrite.
 
         Raises:
             LifecycleError: what the server answered.
@@ -126,7 +129,9 @@ class HttpDriver:
         Raises:
             LifecycleError: what else the server answered.
         """
-        response, where = self._client.exchange("DELETE", key)
+        parts = split(key)
+        url = with_operation(parts, "DELETE") if is_webhdfs(parts) else key
+        response, where = self._client.exchange("DELETE", url)
         if response.status not in {404, 410} and not 200 <= response.status < 300:
             raise self._client.refused(where, response)
         _page(response)
@@ -149,12 +154,19 @@ class HttpDriver:
 
     def _put(self, key: str, upload: Upload, headers: Mapping[str, str] | None = None) -> bytes:
         """Send, and give the beginning of what the server says to it."""
-        response, where = self._client.exchange("PUT", key, headers=headers, upload=upload)
-        if not 200 <= response.status < 300:
-            raise self._client.refused(where, response, chunked=upload.size is None)
-        if not upload.done:
-            response.close()
-            raise Unavailable(f"{where}: the server answered {response.status} before it had the whole body")
+        try:
+            response, where = self._client.exchange("PUT", key, headers=headers, upload=upload)
+            if not 200 <= response.status < 300:
+                raise self._client.refused(where, response, chunked=upload.size is None)
+            if not upload.done:
+                response.close()
+                raise Unavailable(f"{where}: the server answered {response.status} before it had the whole body")
+        except Exception as error:
+            broke = upload.failure is not None or isinstance(error, Transient)
+            if broke and upload.begun and overwrites(split(key)):  # WebHDFS keeps what came before a break
+                with contextlib.suppress(LifecycleError):  # the error that led here is the one to report
+                    self.delete(key)
+            raise
         return _page(response)
 
 

@@ -1,8 +1,8 @@
 """The body of a PUT, and a connection that asks for leave before it sends one (RFC 9110, 10.1.1).
 
 A source can be read only once. A server that redirects, refuses, or wants another token should say so before it is
-read: ``Expect: 100-continue``, which neither urllib3 nor http.client does. nginx, Apache, Jetty (webHDFS), Go and S3
-all answer it at once; one that never does costs each body of more than 1 MiB a second.
+read: ``Expect: 100-continue``, which neither urllib3 nor http.client does. nginx, Apache, Go's servers and S3 answer it
+at once; one that never does costs each body of more than 1 MiB a second.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Upload:
         size: bytes, where they are known; else the body goes in chunks, and the last one says that it is whole.
         expects: whether the server is asked for leave.
         answered: the server has given its answer instead of leave: nothing is read or sent.
+        begun: some of it may have been sent.
         done: all has been sent.
         failure: what the source raised.
     """
@@ -59,25 +60,27 @@ class Upload:
         self.expects = rest is not None
         self.timeout = 60.0
         self.answered = False
+        self.begun = False
         self.done = False
         self.failure: Exception | None = None
         self._head = head
         self._rest = rest
         self._seekable = seekable
-        self._begun = False
+        self._taken = False
 
     def again(self) -> bool:
         """Prepare to be sent once more; false when the source has been read and cannot be read again."""
-        if self._begun and not self._seekable:
+        if self._taken and not self._seekable:
             return False
-        if self._begun and self._rest is not None:
+        if self._taken and self._rest is not None:
             self._rest.seek(0)
-        self.answered = self.done = self._begun = False
+        self.answered = self.done = self._taken = False
         return True
 
     def __iter__(self) -> Iterator[bytes | bytearray]:
         if self.answered:
             return
+        self.begun = True
         if self._head:
             yield self._head
         while self._rest is not None and (piece := self._piece(self._rest)):
@@ -85,7 +88,7 @@ class Upload:
         self.done = True
 
     def _piece(self, rest: BinaryIO) -> bytes:
-        self._begun = True
+        self._taken = True
         try:
             return rest.read(PIECE)
         except Exception as error:

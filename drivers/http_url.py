@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from lifecycle.errors import BadRequest
 from lifecycle.location import without_userinfo
+
+_WEBHDFS: Final = "/webhdfs/v1/"  # behind a gateway something stands before it
 
 
 def split(url: str) -> SplitResult:
@@ -36,6 +39,24 @@ def bare(parts: SplitResult) -> str:
 def origin(parts: SplitResult) -> tuple[str, str | None, int]:
     """What credentials belong to: scheme, host and port (RFC 6454)."""
     return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def is_webhdfs(parts: SplitResult) -> bool:
+    """Whether the URL is one of WebHDFS, where the operation is a field of the query."""
+    return _WEBHDFS in parts.path
+
+
+def overwrites(parts: SplitResult) -> bool:
+    """Whether a WebHDFS URL is one that replaces a file: there is none left then that could be kept."""
+    return is_webhdfs(parts) and ("overwrite", "true") in {
+        (name.lower(), value.lower()) for name, value in parse_qsl(parts.query)
+    }
+
+
+def with_operation(parts: SplitResult, operation: str) -> str:
+    """The URL of another operation of WebHDFS on the same file."""
+    fields = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name.lower() != "op"]
+    return urlunsplit(parts._replace(query=urlencode([*fields, ("op", operation)])))
 
 
 def userinfo(parts: SplitResult) -> str | None:

@@ -262,14 +262,69 @@ def test_a_small_body_follows_a_redirect(httpd: Httpd, driver: HttpDriver, statu
 
 
 def test_a_large_body_is_sent_only_to_where_it_is_led(httpd: Httpd, driver: HttpDriver):
-    """As webHDFS does: the name node leads to a data node, and reads nothing."""
-    with Httpd(grants=True) as node:
-        there = node.on("/x?op=CREATE", Answer(201))
-        httpd.on("/x?op=CREATE", Answer(307, headers={"Location": there}, early=True))
-        driver.save(f"{httpd.url}/x?op=CREATE", Bytes(30 * MIB), None)
+    with Httpd(grants=True) as other:
+        httpd.on("/x", Answer(307, headers={"Location": other.on("/y", Answer(201))}, early=True))
+        driver.save(f"{httpd.url}/x", Bytes(30 * MIB), None)
 
         assert [len(request.body) for request in httpd.requests] == [0]
-        assert [len(request.body) for request in node.requests] == [30 * MIB]
+        assert [len(request.body) for request in other.requests] == [30 * MIB]
+
+
+@pytest.mark.parametrize("size", [3, 3 * MIB])
+def test_webhdfs_gets_its_two_steps(httpd: Httpd, driver: HttpDriver, size: int):
+    with Httpd(grants=True) as node:
+        there = node.on("/webhdfs/v1/x?op=CREATE&token=t", Answer(201))
+        url = httpd.on("/webhdfs/v1/x?op=CREATE", Answer(307, headers={"Location": there}))
+        driver.save(url, Bytes(size), None)
+
+        assert [len(request.body) for request in httpd.requests] == [0]
+        assert [len(request.body) for request in node.requests] == [size]
+
+
+@pytest.mark.parametrize("query", ["op=CREATE&overwrite=true", "op=CREATE"])
+@pytest.mark.parametrize("status", [None, 503])
+def test_what_came_of_a_broken_body_is_deleted_from_webhdfs(httpd: Httpd, driver: HttpDriver, query: str, status):
+    """A data node keeps it (Hadoop 3.3.6); but what is not to be overwritten may be somebody else's."""
+    failure = RuntimeError() if status is None else None
+    httpd.on("/webhdfs/v1/x?overwrite=true&op=DELETE", Answer(200))
+    httpd.on("/node", Answer(status or 201))
+    url = httpd.on(f"/webhdfs/v1/x?{query}", Answer(307, headers={"Location": "/node"}))
+    with pytest.raises((RuntimeError, Unavailable)):
+        driver.save(url, Bytes(3 * MIB, failure=failure), None)
+    httpd.await_requests(2 + ("overwrite" in query))
+
+    assert [request.method for request in httpd.requests].count("DELETE") == ("overwrite" in query)
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_what_webhdfs_did_not_begin_to_take_is_not_deleted(httpd: Httpd, driver: HttpDriver, status: int):
+    failure(driver, httpd.on("/webhdfs/v1/x?op=CREATE&overwrite=true", Answer(status)), 3 * MIB)
+    with pytest.raises(RuntimeError):
+        driver.save(f"{httpd.url}/webhdfs/v1/x?op=CREATE&overwrite=true", Bytes(3, failure=RuntimeError()), None)
+
+    assert [request.method for request in httpd.requests] == ["PUT"]
+
+
+def test_what_webhdfs_refuses_to_replace_is_not_deleted(httpd: Httpd, driver: HttpDriver):
+    httpd.on("/node", Answer(403))
+    url = httpd.on("/webhdfs/v1/x?op=CREATE&overwrite=true", Answer(307, headers={"Location": "/node"}))
+    failure(driver, url, 3 * MIB)
+
+    assert [request.method for request in httpd.requests] == ["PUT", "PUT"]
+
+
+@pytest.mark.parametrize(("status", "error"), [(403, Forbidden), (404, NotFound), (503, Unavailable)])
+def test_a_refusal_of_the_first_step_is_one(httpd: Httpd, driver: HttpDriver, status: int, error):
+    found = failure(driver, httpd.on("/webhdfs/v1/x?op=CREATE", Answer(status)), 3 * MIB)
+
+    assert type(found) is error
+    assert len(httpd.requests) == 1
+
+
+def test_who_takes_the_first_step_for_all_gets_the_body(httpd: Httpd, driver: HttpDriver):
+    driver.save(httpd.on("/webhdfs/v1/x?op=CREATE", Answer(201)), Bytes(3 * MIB), None)
+
+    assert [len(request.body) for request in httpd.requests] == [0, 3 * MIB]
 
 
 def test_a_large_body_that_was_read_before_the_redirect_is_a_clear_error(httpd: Httpd, driver: HttpDriver):
