@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -17,7 +17,7 @@ import urllib3.exceptions
 
 from drivers.http_errors import refused, translated
 from drivers.http_upload import POOLS, SourceFailed, Upload
-from drivers.http_url import bare, is_webhdfs, origin, split, userinfo
+from drivers.http_url import bare, is_webhdfs, joined, origin, split, userinfo
 from lifecycle.errors import BadRequest, Unavailable
 from lifecycle.location import without_userinfo
 
@@ -79,14 +79,14 @@ class Client:
             where = f"{method} {without_userinfo(place)}"
             token, fresh = self._token(own=own)
             response = self._ask(method, parts, where, self._headers(parts, sent, token, own=own), body, own=own)
-            target = self._redirected(method, response, where)
+            target = self._redirected(method, place, response)
             if response.status == 401 and token and not fresh and self._credentials.tokens is not None:
                 self._credentials.tokens.drop(token)
                 self._again(body, response, where, "the token was refused")
             elif target:
                 self._again(body, response, where, f"{response.status} leads to another place")
                 body = upload
-                place = urljoin(place, target)
+                place = target
                 own = own and origin(split(place)) == origin(parts)
             elif body is not upload and 200 <= response.status < 300:
                 response.close()  # it does without the first step
@@ -104,18 +104,21 @@ class Client:
         response.close()
         return refused(where, response, credentials=self._credentials.source, chunked=chunked)
 
-    def _redirected(self, method: str, response: urllib3.BaseHTTPResponse, where: str) -> str:
-        target = response.headers.get("Location", "")
-        if not target or response.status not in _REDIRECTS:
+    def _redirected(self, method: str, url: str, response: urllib3.BaseHTTPResponse) -> str:
+        if response.status not in _REDIRECTS or not response.headers.get("Location"):
             return ""
-        if method != "GET" and response.status not in _KEEPING:
-            response.close()
+        try:
+            target = joined(url, response.headers["Location"])
+            if method == "GET" or response.status in _KEEPING:
+                return target
             raise BadRequest(
-                f"{where}: {response.status} leads to {without_userinfo(urljoin(where.split(' ', 1)[1], target))}, "
+                f"{method} {without_userinfo(url)}: {response.status} leads to {without_userinfo(target)}, "
                 f"and does not say to {method} there",
                 remedy="give the URL that it leads to, or let the server answer 307 or 308",
             )
-        return target
+        except BadRequest:
+            response.close()
+            raise
 
     def _again(self, upload: Upload | None, response: urllib3.BaseHTTPResponse, where: str, why: str) -> None:
         response.close()

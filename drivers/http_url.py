@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
 from lifecycle.errors import BadRequest
 from lifecycle.location import without_userinfo
@@ -29,6 +29,18 @@ def split(url: str) -> SplitResult:
             remedy="for files and other stores use an `fsspec` location",
         )
     return parts
+
+
+def joined(url: str, target: str) -> str:
+    """Where a redirect leads.
+
+    Raises:
+        BadRequest: nowhere.
+    """
+    try:
+        return urljoin(url, target)
+    except ValueError:  # from None: it may name a credential
+        raise BadRequest(f"{without_userinfo(url)} redirects to what is no URL") from None
 
 
 def bare(parts: SplitResult) -> str:

@@ -169,6 +169,14 @@ def test_a_redirect_to_a_file_is_refused(httpd: Httpd, driver: HttpDriver):
     assert type(failure(driver, httpd.on("/x", moved("file:///etc/passwd")))) is BadRequest
 
 
+@pytest.mark.parametrize("target", ["http://[::1/hidden", "http://host:port/hidden", "//user:hidden@[/"])
+def test_a_redirect_to_what_is_no_url_is_refused(httpd: Httpd, driver: HttpDriver, target: str):
+    found = failure(driver, httpd.on("/x", moved(target)))
+
+    assert type(found) is BadRequest
+    assert "hidden" not in repr(found)
+
+
 def test_configured_headers_are_sent(httpd: Httpd, secrets):
     driver = HttpDriver({"headers": [{"name": "X-Token", "value": "t0ken"}]}, secrets)
     driver.open(httpd.on("/x", Answer())).close()
