@@ -120,7 +120,7 @@ class ArtifactoryDriver(HttpDriver):
                     self.delete(key)
                 raise CorruptData(
                     f"PUT {without_userinfo(key)}: the server has {name} {str(stored[name])[:64]}, sent was {value}",
-                    remedy="it is deleted again there; save it once more",
+                    remedy="save it once more; the damaged file is deleted there, if that is allowed",
                 )
 
 

@@ -132,6 +132,15 @@ def test_a_token_that_was_refused_at_once_is_not_fetched_again(httpd: Httpd, rea
     assert len(httpd.requests) == 2
 
 
+@pytest.mark.parametrize("value", ["c4nary", "c4nary\r\nX: y", "c4nary\u65e5"])
+def test_a_token_is_never_shown(httpd: Httpd, realm, value: str):
+    httpd.on("/token?c4nary-query", token(value))
+    with pytest.raises(LifecycleError) as caught:
+        HttpDriver({"auth": {"oauth2": OAUTH2}}, realm).open(httpd.on("/x", Answer(401)))
+
+    assert "c4nary" not in "".join(traceback.format_exception(caught.value)) + caught.value.remedy
+
+
 def test_a_token_that_was_refused_is_replaced_once(httpd: Httpd, realm):
     httpd.on("/token?c4nary-query", token("first"), token("second"))
     driver = HttpDriver({"auth": {"oauth2": OAUTH2}}, realm)
