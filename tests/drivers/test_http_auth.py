@@ -124,6 +124,16 @@ def test_a_token_is_fetched_when_it_is_needed(httpd: Httpd, realm):
     assert second.headers["Authorization"] == "Bearer t0ken"
 
 
+@pytest.mark.parametrize(("fields", "fetched"), [({"expires_in": 9}, 2), ({"expires_in": "60"}, 1), ({}, 1)])
+def test_a_token_is_used_until_shortly_before_its_end(httpd: Httpd, realm, fields: dict[str, Any], fetched: int):
+    httpd.on("/token?c4nary-query", token("t0ken", **fields))
+    driver = HttpDriver({"auth": {"oauth2": OAUTH2}}, realm)
+    for _ in range(2):
+        driver.open(httpd.on("/x", Answer())).close()
+
+    assert httpd.asked["/token?c4nary-query"] == fetched
+
+
 def test_a_token_that_was_refused_at_once_is_not_fetched_again(httpd: Httpd, realm):
     httpd.on("/token?c4nary-query", token("t0ken"))
     with pytest.raises(Unauthorized):

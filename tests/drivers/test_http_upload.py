@@ -114,12 +114,16 @@ def test_a_server_that_does_not_know_the_question_by_tls(certificate, driver: Ht
     ],
 )
 def test_whatever_comes_before_the_body_is_read_as_it_is_meant(driver: HttpDriver, data: bytes, error):
+    source = Bytes(3 * MIB)
     with Proxy("127.0.0.1:1") as proxy:
         proxy.plan(Fault("answer", data=data))
         if error is None:
-            driver.save(f"http://{proxy.address}/x", Bytes(3 * MIB), None)
+            driver.save(f"http://{proxy.address}/x", source, None)
         else:
-            assert type(failure(driver, f"http://{proxy.address}/x", 3 * MIB)) is error
+            with pytest.raises(error):
+                driver.save(f"http://{proxy.address}/x", source, None)
+
+    assert len(source.readall()) == (0 if b"100 Continue" in data else 2 * MIB)
 
 
 def test_a_body_goes_through_a_proxy(httpd: Httpd, driver: HttpDriver, monkeypatch: pytest.MonkeyPatch):
@@ -262,6 +266,22 @@ def test_a_success_without_the_body_is_none(httpd: Httpd, driver: HttpDriver):
     driver.save(httpd.on("/x", Answer(200, early=True), Answer(201)), Bytes(3 * MIB), None)
 
     assert [len(request.body) for request in httpd.requests] == [0, 3 * MIB]
+
+
+def test_a_success_before_the_whole_body_is_none(driver: HttpDriver):
+    def serve(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as hasty:
+        thread = threading.Thread(target=serve, args=[hasty])
+        thread.start()
+        found = failure(driver, f"http://127.0.0.1:{hasty.getsockname()[1]}/x", 100 * MIB)
+        thread.join()
+
+    assert type(found) is Unavailable
 
 
 @pytest.mark.parametrize("size", [MIB, 20 * MIB])
