@@ -8,8 +8,10 @@ that is fetched. Upstream fetches all branches as soon as a ``revision`` is name
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn
 
 from drivers import git_address
@@ -91,7 +93,10 @@ class GitDriver:
             )  # fmt: skip
             try:
                 _check_version(git.run("version"))
-                _Fetch(git, self._view, self._revision).perform(address)
+                remote = Remote(git.run("ls-remote", "--symref", "--end-of-options", address.url, network=True))
+                if not remote.refs and address.origin:
+                    _check_empty(git, lent, address)
+                _Fetch(git, self._view, self._revision).perform(address, remote)
             except Failed as failed:
                 raise meaning(where, failed) from failed
 
@@ -170,8 +175,7 @@ class _Fetch:
         self._revision = revision
         self._depth = view.depth or None
 
-    def perform(self, address: Address) -> None:
-        remote = Remote(self._git.run("ls-remote", "--symref", "--end-of-options", address.url, network=True))
+    def perform(self, address: Address, remote: Remote) -> None:
         try:
             target, branch = self._choose(remote)
         except BadRequest as error:
@@ -287,6 +291,20 @@ def _program(name: str) -> str:
             remedy="install git and an ssh client where the executor runs",
         )
     return found
+
+
+def _check_empty(git: Command, lent: Lent, address: Address) -> None:
+    """Any web page passes for an empty repository: git reads it as the list of a static one, and finds nothing in it.
+
+    A server that speaks git sends packets even then. A static repository without a branch is refused, too.
+    """
+    descriptor, path = lent.trace()
+    traced = replace(git, environment={**git.environment, "GIT_TRACE_PACKET": path})
+    traced.run("ls-remote", "--end-of-options", address.url, network=True)
+    if os.fstat(descriptor).st_size == 0:
+        raise BadRequest(
+            f"{git.where}: there is no such repository: what answers does not speak git", remedy="correct `repo`"
+        )
 
 
 def _check_version(text: str) -> None:

@@ -84,14 +84,18 @@ class Lent:
     def __init__(self, credentials: Credentials, address: Address, *, patience: float) -> None:
         """``patience``: seconds that a server may say nothing."""
         self._open: list[int] = []
-        self.local = address.scheme == "file"
         try:
             config = self._file("git-config", _git_config(credentials, address, self._file, patience))
             ssh = self._file("ssh-config", _ssh_config(credentials, address, self._file, patience))
         except BaseException:
             self.close()
             raise
-        self.environment = _environment(config, ssh, local=self.local)
+        self.environment = _environment(config, ssh, local=address.scheme == "file")
+
+    def trace(self) -> tuple[int, str]:
+        """An empty file for git to write to: its descriptor and its path."""
+        path = self._file("git-trace", "")
+        return self._open[-1], path
 
     def close(self) -> None:
         """Nothing can be read from now on."""
@@ -168,7 +172,7 @@ def _ssh_config(
     known = "/dev/null" if credentials.any_host_key else " ".join(map(_quoted, known_hosts()))
     lines = [
         "BatchMode yes",
-        "LogLevel ERROR",
+        "LogLevel INFO",  # one level less says nothing of a server that went silent
         "User git",  # where the URL names none (spec 5.29)
         "IdentityAgent none",
         "IdentitiesOnly yes",

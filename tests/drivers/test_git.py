@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import shutil
 import subprocess
 import threading
@@ -606,11 +607,28 @@ def hanging_git(tmp_path: Path) -> tuple[Path, Path]:
     return program, started
 
 
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
+class Watched:
+    """Processes whose ids are read from a fifo, held by their descriptors: a number may become another's."""
+
+    def __init__(self, started: Path) -> None:
+        self.descriptors: list[int] = []
+        self._reader = threading.Thread(target=self._read, args=[started])
+        self._reader.start()
+
+    def _read(self, started: Path) -> None:
+        self.descriptors = [os.pidfd_open(int(pid)) for pid in started.read_text().split()]
+
+    def running(self) -> int:
+        """Waits until all are known."""
+        self._reader.join(30)
+        return len(self.descriptors)
+
+    def end(self) -> bool:
+        """Whether all end by themselves: a signal takes a moment."""
+        ended = [bool(select.select([one], [], [], 30)[0]) for one in self.descriptors]
+        for one in self.descriptors:
+            os.close(one)
+        return all(ended)
 
 
 def test_a_wish_to_stop_ends_git_and_all_it_started(tmp_path, secrets, monkeypatch):
@@ -630,14 +648,15 @@ def test_a_wish_to_stop_ends_git_and_all_it_started(tmp_path, secrets, monkeypat
         except LifecycleError as error:
             ended.append(error)
 
+    watched = Watched(started)
     thread = threading.Thread(target=work)
     thread.start()
-    pids = [int(pid) for pid in started.read_text().split()]
+    assert watched.running() == 2
     cancel.set(Terminated("enough"))
     thread.join(30)
 
     assert [type(error) for error in ended] == [Unavailable]
-    assert all(gone(pid) for pid in pids)
+    assert watched.end()
     assert not (tmp_path / "in").exists()
 
 
@@ -657,17 +676,14 @@ def test_a_silent_git_times_out_and_is_gone(tmp_path, secrets, monkeypatch):
 
     program, started = hanging_git(tmp_path)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    pids: list[int] = []
-    reader = threading.Thread(target=lambda: pids.extend(int(pid) for pid in started.read_text().split()))
-    reader.start()
+    watched = Watched(started)
     directory = tmp_path / "tree"
     directory.mkdir()
     with pytest.raises(TimedOut):
         GitDriver({}, secrets, read_timeout=0.3).load_tree("/r", directory)
-    reader.join(30)
 
-    assert len(pids) == 2
-    assert all(gone(pid) for pid in pids)
+    assert watched.running() == 2
+    assert watched.end()
 
 
 def test_nothing_is_left_open(tmp_path, secrets, repository):
