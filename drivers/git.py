@@ -19,7 +19,7 @@ from drivers.git_command import Children, Command, Failed
 from drivers.git_credentials import Credentials, Lent
 from drivers.git_errors import meaning, refused
 from drivers.git_refs import EVERYTHING, Remote, Revision, Wanted, parse_revision
-from lifecycle.errors import BadRequest, Unsupported
+from lifecycle.errors import BadRequest, Permanent, Unavailable, Unsupported, from_os_error
 from lifecycle.template import Git, convert
 
 if TYPE_CHECKING:
@@ -86,19 +86,24 @@ class GitDriver:
         program = _program("git")
         if address.scheme == "ssh":
             _program("ssh")
-        with Lent(credentials, address, patience=self._read_timeout) as lent:
-            git = Command(
-                program, directory, lent.environment | {"GIT_CEILING_DIRECTORIES": str(directory.resolve().parent)},
-                self._children, where, credentials.redact, silence=10 * self._read_timeout,
-            )  # fmt: skip
-            try:
+        try:
+            with Lent(credentials, address, patience=self._read_timeout) as lent:
+                above = {"GIT_CEILING_DIRECTORIES": str(directory.resolve().parent)}
+                git = Command(
+                    program, directory, lent.environment | above, self._children, where, credentials.redact,
+                    silence=10 * self._read_timeout,
+                )  # fmt: skip
                 _check_version(git.run("version"))
                 remote = Remote(git.run("ls-remote", "--symref", "--end-of-options", address.url, network=True))
                 if not remote.refs and address.origin:
                     _check_empty(git, lent, address)
                 _Fetch(git, self._view, self._revision).perform(address, remote)
-            except Failed as failed:
-                raise meaning(where, failed) from failed
+        except Failed as failed:
+            raise meaning(where, failed) from failed
+        except OSError as error:
+            # Whatever file is missing, it is not the artifact: no NotFound.
+            kind = Unavailable if from_os_error(error).transient else Permanent
+            raise kind(f"{where}: git cannot be run: {error.strerror or error}") from error
 
     def abort(self) -> None:
         """End what runs in other threads, which then fails as if the server had broken off."""
@@ -173,12 +178,13 @@ class _Fetch:
         self._git = git
         self._view = view
         self._revision = revision
-        self._depth = view.depth or None
+        self._depth = min(_ALL, view.depth) if view.depth else None
+        self._branch = view.branch.removeprefix(_LOCAL)
 
     def perform(self, address: Address, remote: Remote) -> None:
         try:
             target, branch = self._choose(remote)
-        except BadRequest as error:
+        except BadRequest as error:  # from None: it says the same, but not of which repository
             raise BadRequest(f"{self._git.where}: {error.message}", remedy=error.remedy) from None
         self._begin(address, remote, branch)
         if target is None:
@@ -192,12 +198,11 @@ class _Fetch:
 
     def _choose(self, remote: Remote) -> tuple[Wanted | None, str]:
         """What to fetch, and the branch that HEAD is on; nothing from an empty repository (spec 5.9)."""
-        branch = self._view.branch.removeprefix(_LOCAL)
         if not remote.refs:
             if self._revision and (self._steps or self._revision.is_id):
                 raise BadRequest("the repository is empty", remedy="correct `repo` or `revision`")
-            return None, branch or self._view.revision or "master"
-        single = remote.branch(branch) if branch else None
+            return None, self._branch or self._view.revision or "master"
+        single = remote.branch(self._branch) if self._branch else None
         target = remote.wanted(self._revision.name) if self._revision else single or remote.head()
         return target, target.branch if not self._steps else ""
 
@@ -209,7 +214,7 @@ class _Fetch:
         kind = ["--object-format=sha256"] if remote.sha256 else []
         start = [f"--initial-branch={branch}"] if branch else []
         self._git.run("init", "--quiet", *kind, *start)
-        only = [f"--track={self._view.branch}"] if self._view.single_branch else []
+        only = [f"--track={self._branch}"] if self._view.single_branch else []
         self._git.run("remote", "add", *only, "--", "origin", address.url)
 
     def _get(self, *refspecs: str, depth: int | None = None) -> None:
@@ -220,8 +225,7 @@ class _Fetch:
 
     def _fetch(self, target: Wanted) -> None:
         """Only what is wanted when there is a depth, else all of it."""
-        name = self._view.branch.removeprefix(_LOCAL)
-        single = [f"+refs/heads/{name}:refs/remotes/origin/{name}"] if self._view.single_branch else []
+        single = [f"+{_LOCAL}{self._branch}:refs/remotes/origin/{self._branch}"] if self._view.single_branch else []
         ref = [target.refspec] if target.refspec and not target.bare else []
         if self._depth is None:
             self._get(*(single or EVERYTHING), *ref)

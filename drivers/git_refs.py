@@ -98,7 +98,7 @@ class Remote:
         Raises:
             BadRequest: there is none of this name.
         """
-        if (ref := f"refs/heads/{name.removeprefix('refs/heads/')}") not in self.refs:
+        if (ref := f"refs/heads/{name}") not in self.refs:
             raise BadRequest(f"there is no branch {name!r}", remedy="correct `branch`")
         return _as_ref(ref)
 

@@ -129,7 +129,7 @@ def test_a_file_url_is_the_same(tmp_path, secrets, repository):
         ("v2^{commit}~1", "v1", ""),
     ],
 )
-@pytest.mark.parametrize("depth", [None, 1, 2])
+@pytest.mark.parametrize("depth", [None, 2])
 def test_a_revision_is_a_branch_tag_ref_or_one_before_it(
     tmp_path, secrets, repository, revision, expected, branch, depth
 ):
@@ -205,6 +205,18 @@ def test_a_single_branch_with_a_depth_and_an_older_revision(tmp_path, secrets, r
 
     assert tree.head == repository.id("v1")
     assert tree.commits == 2
+
+
+def test_a_single_branch_may_be_a_whole_ref(tmp_path, secrets, repository):
+    tree = fetch(tmp_path, secrets, repository.path, branch="refs/heads/side", singleBranch=True, depth=1)
+
+    assert tree.branch == "side"
+    assert tree.commits == 1
+
+
+@pytest.mark.parametrize("depth", [2**31, 2**63])
+def test_a_depth_beyond_gits_own_limit_is_the_whole_history(tmp_path, secrets, repository, depth):
+    assert fetch(tmp_path, secrets, repository.path, depth=depth).commits == 5
 
 
 def test_a_branch_is_checked_out_where_no_revision_is_named(tmp_path, secrets, repository):
@@ -580,6 +592,13 @@ def test_what_git_says_beyond_our_knowledge_is_shown(tmp_path, secrets, reposito
 
     assert type(found) is Unavailable
     assert "git ended with 3 (fatal: the moon is full)" in found.message
+
+
+def test_a_git_that_cannot_be_run_is_no_missing_artifact(tmp_path, secrets, repository, monkeypatch):
+    program_before_git(tmp_path, monkeypatch, "")
+    (tmp_path / "bin/git").write_text("#!/no/such/interpreter\n")
+
+    assert type(failure(tmp_path, secrets, repository.path)) is Permanent
 
 
 def test_what_fails_here_is_no_matter_of_the_server(tmp_path, secrets, repository, monkeypatch):
