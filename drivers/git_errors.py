@@ -1,8 +1,9 @@
 """What git's and ssh's words mean.
 
 The one place where text has to be read: git ends with 128 for everything, and says what it was only in words. They
-are the fixed messages of git, curl and ssh in the C locale, looked for at their place in a line; lines that begin with
-``remote:`` are the server's and decide nothing. What is in no row is worth another attempt if a server had part in it.
+are the fixed messages of git, curl and ssh in the C locale, looked for line by line; lines that begin with ``remote:``
+are the server's and decide nothing. (What a server writes by ssh cannot be told apart: it may choose how its own
+failure is called, but none of the names is NotFound.) What is in no row is worth another attempt if a server had part.
 """
 
 from __future__ import annotations
@@ -70,10 +71,16 @@ _TABLE: Final = (
     ),
     _row(r"^No user exists for uid", Unsupported, "ssh wants a user of /etc/passwd", "run the executor as one"),
     _row(
-        r"^Load key .*: (error in libcrypto|invalid format|Permission denied)",
+        r"^Load key .*: (error in libcrypto|invalid format)",
         BadRequest,
         "`sshPrivateKeySecret` is not a key that ssh can read",
         "it is a PEM or OpenSSH private key with all its lines",
+    ),
+    _row(
+        r"^Load key .*: |Can't open user config file /proc/",
+        Unsupported,
+        "ssh cannot read what this process has in memory",
+        "mount /proc, and run the executor and ssh as one user",
     ),
     _row(r"^Host key for .* has changed", Permanent, "the host key is not the one that is known", _KNOWN),
     _row(r"^Host key verification failed", Permanent, "the host key is not known", _KNOWN),
@@ -81,14 +88,17 @@ _TABLE: Final = (
     _row(r"fatal: Authentication failed for", Unauthorized, "the credentials are not accepted", _CREDENTIALS),
     _row(r"fatal: could not read (Username|Password) for", Unauthorized, "it asks for credentials", _CREDENTIALS),
     _row(
-        r"certificate verification failed|SSL certificate problem|[Ss]erver certificate|certificate subject name"
+        r"certificate verification failed|SSL certificate problem|certificate subject name"
         r"|no alternative certificate",
         Permanent,
         "the certificate is not trusted",
         _CA,
     ),
     _row(
-        r"unexpected TLS packet|wrong version number", Permanent, "TLS failed", "does the port there speak TLS?"
+        r"unexpected TLS packet|wrong version number|packet length too long",
+        Permanent,
+        "TLS failed",
+        "does the port there speak TLS?",
     ),
     _row(
         r"Could not resolve (host|proxy|hostname)\b|unable to look up .*\(port",
@@ -108,21 +118,50 @@ _TABLE: Final = (
         "there is no such repository, or not for these credentials",
         _REPOSITORY,
     ),
-    _row(r"transport '.*' not allowed", BadRequest, "a submodule asks for a transport that is not spoken",
-         "https, http, ssh and git are; set `disableSubmodules` to go without"),
-    _row(r"[Dd]irect fetching of that commit failed|did not contain [0-9a-f]{40}", BadRequest,
-         "a submodule's commit is not in its repository, or not to be had without `depth`",
-         "leave `depth` out, or set `disableSubmodules`"),
-    _row(r"couldn't find remote ref|invalid refspec", BadRequest, "a ref is not there",
-         "correct `fetch`, `revision` or `branch`"),
+    _row(
+        r"transport '.*' not allowed",
+        BadRequest,
+        "a submodule asks for a transport that is not spoken",
+        "https, http, ssh and git are; set `disableSubmodules` to go without",
+    ),
+    _row(
+        r"[Dd]irect fetching of that commit failed|did not contain [0-9a-f]{40}",
+        BadRequest,
+        "a submodule's commit is not in its repository, or not to be had without `depth`",
+        "leave `depth` out, or set `disableSubmodules`",
+    ),
+    _row(
+        r"dumb http transport does not support",
+        Unsupported,
+        "the repository is served as plain files, which have no depth",
+        "leave `depth` out",
+    ),
+    _row(
+        r"couldn't find remote ref|invalid refspec",
+        BadRequest,
+        "a ref is not there",
+        "correct `fetch`, `revision` or `branch`",
+    ),
     _row(r"not our ref|unadvertised object", BadRequest, "the commit is not there", "correct `revision`"),
-    _row(r"is not a git command|[Uu]nable to find remote helper|cannot run ssh|ssh: (command )?not found", Unsupported,
-         "this git lacks a part", "install git with its remote helpers, and the ssh client, where the executor runs"),
-    _row(r"^fatal: .* is not a valid branch name|invalid (initial )?branch name", BadRequest,
-         "that cannot be the name of a branch", "correct `branch`"),
-    _row(r"(: Permission denied|Read-only file system)$", Forbidden, "it cannot be written here",
-         "run the executor as a user who may write there"),
-)  # fmt: skip
+    _row(
+        r"is not a git command|[Uu]nable to find remote helper|cannot run ssh|ssh: (command )?not found",
+        Unsupported,
+        "this git lacks a part",
+        "install git with its remote helpers, and the ssh client, where the executor runs",
+    ),
+    _row(
+        r"^fatal: .* is not a valid branch name|invalid (initial )?branch name",
+        BadRequest,
+        "that cannot be the name of a branch",
+        "correct `branch`",
+    ),
+    _row(
+        r"(: Permission denied|Read-only file system)$",
+        Forbidden,
+        "it cannot be written here",
+        "run the executor as a user who may write there",
+    ),
+)
 _STATUS: Final = re.compile(r"(?:The requested URL returned error:|RPC failed; HTTP) (\d{3})\b")
 _PROXY: Final = re.compile(r"CONNECT tunnel failed, response (\d{3})|Received HTTP code (\d{3}) from proxy")
 _REFUSED: Final = re.compile(r"not our ref|unadvertised object")
@@ -156,6 +195,8 @@ def refused(failed: Failed) -> bool:
 
 
 def _of_status(where: str, status: int) -> LifecycleError:
+    if status == 407:
+        return _of_proxy(where, status)
     text = f"{where}: HTTP status {status}"
     if status == 401:
         return Unauthorized(text, remedy=_CREDENTIALS)

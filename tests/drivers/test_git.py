@@ -351,6 +351,18 @@ def test_submodules_of_submodules_come_too(tmp_path, secrets):
     assert (tree.path / "middle/inner/file-5").is_file()
 
 
+@pytest.mark.parametrize("depth", [None, 1])
+def test_a_submodule_whose_commit_is_nowhere(tmp_path, secrets, depth):
+    repository = with_submodule(tmp_path, "../super.git-sub-source")
+    repository.run("update-index", "--cacheinfo", f"160000,{'1' * 40},sub")
+    repository.run("commit", "--quiet", "--message=wrong")
+    repository.push()
+    found = failure(tmp_path, secrets, repository.path, depth=depth)
+
+    assert type(found) is BadRequest
+    assert "submodule's commit" in found.message
+
+
 def test_submodules_can_be_left_out(tmp_path, secrets):
     tree = fetch(tmp_path, secrets, with_submodule(tmp_path, "../super.git-sub-source").path, disableSubmodules=True)
 

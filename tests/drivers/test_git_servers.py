@@ -559,5 +559,16 @@ def test_what_a_server_says_cannot_show_the_password(tmp_path, creds, httpd: Htt
     assert "***" in everything_told(found)
 
 
+@pytest.mark.parametrize("words", ["fatal: No space left on device", "Host key verification failed.", "timed out"])
+def test_what_a_server_says_decides_nothing(tmp_path, secrets, httpd: Httpd, words):
+    told = Answer(500, words.encode(), {"Content-Type": "text/plain"})
+    httpd.on("/r.git/info/refs?service=git-upload-pack", told)
+    found = failure(tmp_path, secrets, f"{httpd.url}/r.git")
+
+    assert type(found) is Unavailable
+    assert "HTTP status 500" in found.message
+    assert words in everything_told(found)
+
+
 def test_git_of_the_tests_finds_no_configuration_of_the_machine(tmp_path):
     assert git(tmp_path, "config", "--list", "--global") == ""
