@@ -40,12 +40,20 @@ def root() -> str:
     return f"test/{uuid.uuid4().hex}"
 
 
-class TestSeaweedFS(DriverConformance):
+class _Conformance(DriverConformance):
     odd_names = tuple(name for name in DriverConformance.odd_names if "\\" not in name)  # it makes slashes of them
 
+
+class TestSeaweedFS(_Conformance):
     @pytest.fixture
-    def store(self, driver: S3Driver, root: str) -> Store:
-        return Store(driver, root)
+    def store(self, s3_config: dict[str, Any], secrets, root: str) -> Store:
+        return Store(S3Driver(s3_config, secrets, fast=False), root)
+
+
+class TestSeaweedFSByTheFastPath(_Conformance):
+    @pytest.fixture
+    def store(self, s3_config: dict[str, Any], secrets, root: str) -> Store:
+        return Store(S3Driver(s3_config, secrets, fast=True), root)
 
 
 def failure(work: Any) -> LifecycleError:
