@@ -105,6 +105,8 @@ def connect(
     with Place(endpoint, bucket, "the AWS tools' configuration").translating("connecting", ""):
         core = botocore.session.Session()
         core.register_component("data_loader", _LOADER)
+        # Half of a listing's time went into dates that nobody reads; botocore takes them as text, too.
+        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
         region = config.get("region") or _region(endpoint) or core.get_config_variable("region") or "us-east-1"
         credentials, whence = find(config, secrets, core, region)
         core._credentials = credentials  # noqa: SLF001 - the way botocore has

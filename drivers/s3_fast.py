@@ -40,8 +40,10 @@ _HARMLESS: Final = {
     "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME",
     "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_STS_REGIONAL_ENDPOINTS", "AWS_ENDPOINT_URL_STS", "AWS_EXECUTION_ENV",
     "AWS_EC2_METADATA_DISABLED", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_CA_BUNDLE",
 }  # fmt: skip
+
+_ROOTS: Final = ("SSL_CERT_FILE", "AWS_CA_BUNDLE")
 
 
 class FastPath:
@@ -125,10 +127,11 @@ class FastPath:
 
 def fast_path(connection: Connection, encryption: Encryption) -> FastPath | None:
     """The fast path of a connection, if obstore can ask what boto3 would ask there. Nothing is imported or sent."""
-    if connection.own_roots or encryption.password or encryption.kms_key:
-        return None  # it adds CAs to its own; and with KMS the ETag is no MD5
-    if getproxies() or os.environ.get("SSL_CERT_FILE"):
-        return None
+    if encryption.password or encryption.kms_key or getproxies():
+        return None  # with KMS the ETag is no MD5
+    tls = connection.client.meta.endpoint_url.startswith("https:")
+    if tls and (connection.own_roots or any(os.environ.get(name) for name in _ROOTS)):
+        return None  # it would add CAs to those it has
     if any(name.startswith("AWS_") and name not in _HARMLESS for name in os.environ):
         return None
     return FastPath(

@@ -242,12 +242,16 @@ def _read(stream: BinaryIO, size: int, room: bytearray | None = None) -> bytes |
     data = stream.read(min(size, _PIECE))
     if not data or len(data) == size:
         return data
+    more = stream.read(min(size - len(data), _PIECE))
+    if not more:  # a small file: room for a part, which is 8 MiB of zeros, would take six times as long as sending it
+        return data
     whole = bytearray(size) if room is None else room
-    count = 0
-    while data:
-        whole[count : count + len(data)] = data
-        count += len(data)
-        data = stream.read(min(size - count, _PIECE)) if count < size else b""
+    whole[: len(data)] = data
+    count = len(data)
+    while more:
+        whole[count : count + len(more)] = more
+        count += len(more)
+        more = stream.read(min(size - count, _PIECE)) if count < size else b""
     if count < size:
         del whole[count:]
     return whole
