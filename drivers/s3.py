@@ -15,7 +15,7 @@ from drivers.s3_client import connect
 from drivers.s3_encryption import encryption
 from drivers.s3_fast import SMALL, FastPath, fast_path
 from drivers.s3_upload import Target, upload
-from lifecycle.errors import BadRequest, Forbidden, NotFound, Unavailable, Unsupported
+from lifecycle.errors import BadRequest, Forbidden, NotFound, Permanent, Unavailable, Unsupported
 from lifecycle.ports import StoredObject
 
 if TYPE_CHECKING:
@@ -145,10 +145,15 @@ class S3Driver:
                     if self._fast and size is not None and size <= SMALL and len(self._small) < _REMEMBERED:
                         self._small.add(prefix + path)
                     yield StoredObject(self._inside(path, prefix), size)
-            token = page.get("NextContinuationToken")
-            if not page.get("IsTruncated") or not token or {"ContinuationToken": token} == more:
+            if not page.get("IsTruncated"):
                 return
-            more = {"ContinuationToken": token}
+            before, more = more, {"ContinuationToken": str(page.get("NextContinuationToken") or "")}
+            if more == before or not more["ContinuationToken"]:
+                raise Permanent(
+                    f"s3:ListBucket of {prefix!r} in bucket {self._connection.place.bucket!r}: the store says that "
+                    "there is more, but not how to ask for it",
+                    remedy="does it have ListObjectsV2? Store the directory as an archive otherwise",
+                )
 
     def delete(self, key: str) -> None:
         """Remove the object; S3 says the same whether there was one or not.
