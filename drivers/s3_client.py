@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import ssl
@@ -36,6 +37,8 @@ _REGION_IN_HOST: Final = re.compile(r"s3[.-]([a-z]{2}-[a-z-]+-\d)\.amazonaws\.co
 _SYSTEM_CAS: Final = (
     "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem",
 )  # fmt: skip
+# At DEBUG botocore logs every request with its headers: session tokens, and customers' keys.
+logging.getLogger("botocore").setLevel(logging.INFO)
 # Reading and parsing the description of S3 is most of what a client costs: 120 ms the first time, 9 ms afterwards.
 _LOADER: Final = botocore.loaders.create_loader()
 
