@@ -124,8 +124,11 @@ def _chain(core: Any) -> Any:
 def _role(core: Any, role: str, region: str) -> Any:
     """The role's credentials; they are renewed ten minutes before they end."""
     core.set_config_variable("region", region)
+    own = _chain(core)
+    if own is None:
+        raise NoCredentialsError
     fetcher = botocore.credentials.AssumeRoleCredentialFetcher(
-        core.create_client, _chain(core), role, extra_args={"RoleSessionName": "argoexec"}
+        core.create_client, own, role, extra_args={"RoleSessionName": "argoexec"}
     )
     return botocore.credentials.DeferredRefreshableCredentials(
         refresh_using=fetcher.fetch_credentials, method="assume-role"

@@ -127,7 +127,7 @@ class FastPath:
 
 def fast_path(connection: Connection, encryption: Encryption) -> FastPath | None:
     """The fast path of a connection, if obstore can ask what boto3 would ask there. Nothing is imported or sent."""
-    if encryption.password or encryption.kms_key or getproxies():
+    if encryption.password or encryption.kms_key or getproxies().keys() - {"no"}:
         return None  # with KMS the ETag is no MD5
     tls = connection.client.meta.endpoint_url.startswith("https:")
     if tls and (connection.own_roots or any(os.environ.get(name) for name in _ROOTS)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -466,3 +467,13 @@ def test_pages_are_asked_for_until_the_last(httpd: Httpd, driver: S3Driver):
     assert type(failure(lambda: list(driver.list("d")))) is Permanent
     httpd.scripts[first] = [Answer(200, b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>")]
     assert type(failure(lambda: list(driver.list("d")))) is Permanent
+
+
+def test_a_read_that_blocks_can_be_ended_from_another_thread(httpd: Httpd, driver: S3Driver):
+    httpd.on("/bucket/key", Answer(200, b"half", CRC32, length=8, hangs=True))
+    with driver.open("key") as stream:
+        assert stream.read(4) == b"half"
+        ended = threading.Timer(0.1, stream.abort)
+        ended.start()
+        assert failure(lambda: stream.read(4)).transient
+        ended.join()

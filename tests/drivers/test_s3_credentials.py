@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import io
+import json
 import threading
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -15,7 +18,7 @@ from drivers.s3 import S3Driver
 from drivers.s3_upload import PART
 from lifecycle.errors import LifecycleError, Unauthorized
 from tests.servers.httpd import Answer, Httpd
-from tests.servers.seaweedfs import ROLE, SeaweedFS
+from tests.servers.seaweedfs import ROLE, SIGNING_KEY, SeaweedFS
 
 if TYPE_CHECKING:
     from tests.servers.fixtures import Secrets
@@ -159,6 +162,48 @@ def test_a_roles_credentials_that_are_refused_are_fetched_anew(
         "first",
         "second",
     ]
+
+
+def test_a_role_that_nobody_can_assume_is_unauthorized(config, secrets):
+    config = {name: value for name, value in config.items() if name not in SELECTORS} | {"roleARN": ROLE}
+    found = failure(lambda: S3Driver(config, secrets).open("key"))
+
+    assert type(found) is Unauthorized
+    assert "credentials" in found.message
+
+
+@pytest.mark.server("seaweedfs")
+def test_a_token_that_a_real_sts_let_expire_is_told_until_it_is_renewed(s3_config, secrets, weed: SeaweedFS):
+    """The least that STS gives is 15 minutes; the server's own signing key makes an older one of it."""
+    session = boto3.session.Session(weed.access_key, weed.secret_key, region_name="us-east-1")
+    sts = session.client("sts", endpoint_url=f"http://{weed.endpoint}")
+    given = sts.assume_role(RoleArn=ROLE, RoleSessionName="test")["Credentials"]
+    secrets.write("s3", access=given["AccessKeyId"], secret=given["SecretAccessKey"], token=given["SessionToken"])
+    config = s3_config | {"sessionTokenSecret": SELECTORS["sessionTokenSecret"]}
+    driver = S3Driver(config, secrets)
+    key = f"test/{uuid.uuid4().hex}"
+    driver.save(key, io.BytesIO(b"x"), 1)
+
+    secrets.write("s3", token=expired(given["SessionToken"]))
+    old = S3Driver(config, secrets)
+    found = failure(lambda: old.open(key))
+    assert type(found) is Unauthorized, found
+    secrets.write("s3", token=given["SessionToken"])
+    with old.open(key) as stream:
+        assert stream.read() == b"x"
+
+
+def expired(token: str) -> str:
+    """The same JWT, but of yesterday."""
+
+    def text(data: bytes) -> bytes:
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    head, claims, _ = token.encode().split(b".")
+    told = json.loads(base64.urlsafe_b64decode(claims + b"=="))
+    told |= {name: told[name] - 86_400 for name in ("exp", "iat", "nbf") if name in told}
+    signed = head + b"." + text(json.dumps(told).encode())
+    return (signed + b"." + text(hmac.digest(SIGNING_KEY, signed, "sha256"))).decode()
 
 
 @pytest.mark.server("seaweedfs")

@@ -46,13 +46,14 @@ class Identity:
 _KMS = {"default_provider": "local", "providers": {"local": {"type": "local", "enableOnDemandCreate": True}}}
 _SSE = {"WEED_S3_SSE_KEK": "1" * 64}  # 32 bytes, of which it makes the keys of SSE-S3
 ROLE = "arn:aws:iam::role/argo"
+SIGNING_KEY = b"a signing key for tests, 32 bytes"  # of the session tokens, which are JWTs
 _EVERYTHING = [{"Effect": "Allow", "Action": [f"{one}:*"], "Resource": ["*"]} for one in ("s3", "sts")]
 _IAM = {
     "sts": {
         "tokenDuration": "1h",
         "maxSessionLength": "12h",
         "issuer": "seaweedfs-sts",
-        "signingKey": base64.b64encode(b"a signing key for tests, 32 bytes").decode(),
+        "signingKey": base64.b64encode(SIGNING_KEY).decode(),
     },
     "policies": [{"name": "everything", "document": {"Version": "2012-10-17", "Statement": _EVERYTHING}}],
     "roles": [

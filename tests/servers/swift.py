@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import json
 import os
+import pwd
 import shutil
 import socket
 import struct
@@ -98,7 +99,7 @@ def started(directory: Path) -> Iterator[Swift]:
         if name != "proxy":
             _ring(directory / f"{name}.ring.gz", ports[name])
         (directory / f"{name}-server.conf").write_text(_configuration(name, directory, ports))
-    commands = [[memcached, "-u", "root", "-l", "127.0.0.1", "-p", str(ports["memcached"]), "-m", "32"]]
+    commands = [[memcached, "-u", _me(), "-l", "127.0.0.1", "-p", str(ports["memcached"]), "-m", "32"]]
     commands += [[*_server(programs[name], directory), str(directory / f"{name}-server.conf")] for name in _SERVERS]
     processes: list[subprocess.Popen[bytes]] = []
     logs: list[Path] = []
@@ -127,13 +128,14 @@ def started(directory: Path) -> Iterator[Swift]:
 
 
 def program(name: str) -> str:
-    """A server's program; without it the test is skipped by name, and fails in ``make test-real``."""
-    if found := shutil.which(name):
-        return found
+    """A server's program; ``make test-real`` fails without it, elsewhere the test is skipped by name."""
     reason = f"needs Swift ({name}): make test-real starts it"
-    if os.environ.get("ARGOEXEC_TEST_REAL") == "1":
+    if os.environ.get("ARGOEXEC_TEST_REAL") != "1":
+        pytest.skip(reason)
+    found = shutil.which(name)
+    if found is None:
         pytest.fail(reason)
-    pytest.skip(reason)
+    return found
 
 
 def _server(path: str, directory: Path) -> list[str]:
@@ -142,13 +144,18 @@ def _server(path: str, directory: Path) -> list[str]:
         "import sys; from swift.common import utils; utils.set_swift_dir(sys.argv.pop(1)); "
         "path = sys.argv[0] = sys.argv.pop(1); exec(compile(open(path).read(), path, 'exec'))"
     )
-    return ["/usr/bin/python3", "-c", script, str(directory), path]
+    interpreter = Path(path).read_text().partition("\n")[0].removeprefix("#!").split()
+    return [*interpreter, "-c", script, str(directory), path]
+
+
+def _me() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def _configuration(name: str, directory: Path, ports: dict[str, int]) -> str:
     # No workers: one process each, so that killing it leaves nobody behind.
     text = (
-        f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {ports[name]}\nworkers = 0\nuser = root\n"
+        f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {ports[name]}\nworkers = 0\nuser = {_me()}\n"
         f"swift_dir = {directory}\ndevices = {directory}/srv\nmount_check = false\nfallocate_reserve = 0\n"
         "log_level = WARNING\nlog_address = /nonexistent\n"
     )
