@@ -13,7 +13,7 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from lifecycle.archive.tar import measure, tar_chunks, walk_files
+from lifecycle.archive.tar import measure, open_again, tar_chunks, walk_files
 from lifecycle.beneath import open_beneath
 from lifecycle.errors import BadRequest, CorruptData, LifecycleError, NotFound, Unavailable, Unsupported
 from lifecycle.mirror import Mirrored
@@ -88,6 +88,14 @@ class MirrorSource:
         for file in walk_files(self._root, self._mirrored.path, found):
             yield file.path, file.size, file.open
 
+    def reopen(self, below: str) -> BinaryIO:
+        """A file below the path, again.
+
+        Raises:
+            LifecycleError: it has changed since it was seen.
+        """
+        return open_again(self._root, self._mirrored.path, below)
+
     def _open(self) -> int:
         try:
             return open_beneath(self._root, self._mirrored.path, os.O_RDONLY | os.O_NONBLOCK)
@@ -143,6 +151,14 @@ class RuntimeSource:
         with self._runtime.open_tar(self._main, self._path) as stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk
+
+    def reopen(self, below: str) -> BinaryIO:
+        """A file below the path, on its own.
+
+        Raises:
+            NotFound, Unsupported: as the runtime says.
+        """
+        return self._runtime.open_file(self._main, f"{self._path.rstrip('/')}/{below}")
 
     def files(self, found: TarStats) -> Iterator[tuple[str, int, Callable[[], BinaryIO]]]:
         """Its files, out of the stream: each must be read before the next one is asked for.

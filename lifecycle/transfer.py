@@ -6,13 +6,13 @@ A driver moves one object at a time; that an artifact may be a directory of obje
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar, cast
 
 from lifecycle.archive.codec import compress
 from lifecycle.archive.extract import install_tree, unpack
 from lifecycle.archive.stream import ChunkReader, Counted
 from lifecycle.archive.tar import TarStats
+from lifecycle.archive.zip import zip_chunks
 from lifecycle.errors import BadRequest, CorruptData, NotFound, Unavailable
 from lifecycle.moved import Moved, Resumed
 from lifecycle.ports import TreeDriver
@@ -41,6 +41,9 @@ class Source(Protocol):
 
     def measure(self) -> TarStats | None:
         """What :meth:`tar` and :meth:`files` will give, as it is now; ``None`` where only reading it all would tell."""
+
+    def reopen(self, below: str) -> BinaryIO:
+        """A regular file that :meth:`tar` gave, by its path below the source."""
 
     @property
     def sequential(self) -> bool:
@@ -117,14 +120,30 @@ def save_archive(driver: Driver, location: Location, source: Source, level: int 
     found = TarStats()
     expected = source.measure()
     moved.total = expected.bytes if expected else None
-    archive = source.tar(found)
-    # The first chunk before the store is asked: that the source is not there must not look like the store's answer.
-    first = next(archive, b"")
-    chunks = compress(_counted(first, archive, moved), level)
+    chunks = compress(_counted(_steady(source.tar(found)), moved), level)
     with ChunkReader(chunks) as stream:
         _save(driver, location.key, stream, expected.archived if expected else None)
     moved.objects = 1
     moved.note = _left_out(found)
+
+
+def save_zip(driver: Driver, location: Location, source: Source, moved: Moved) -> None:
+    """Save a source as one zip object, made while it is sent.
+
+    Raises:
+        NotFound: the source is not there.
+        Unsupported: a path is longer than a zip can tell.
+        LifecycleError: from the driver, or about the source.
+    """
+    found = TarStats()
+    expected = source.measure()
+    moved.total = expected.bytes if expected else None
+    chunks = _steady(zip_chunks(source.tar(found), source.reopen, found, moved.add))
+    with ChunkReader(chunks) as stream:
+        _save(driver, location.key, stream, expected.archived if expected else None)
+    moved.objects = 1
+    links = f"{found.hard_links} hard links are stored as files of their own" if found.hard_links else ""
+    moved.note = "; ".join(note for note in (_left_out(found), links) if note)
 
 
 def save_files(driver: Driver, location: Location, source: Source, *, width: int, moved: Moved) -> None:
@@ -175,13 +194,27 @@ def _left_out(found: TarStats) -> str:
     return f"{len(found.skipped)} entries are not stored: {shown}"
 
 
-def _counted(first: bytes, rest: Iterator[bytes], moved: Moved) -> Iterator[bytes]:
-    try:
-        for chunk in chain((first,), rest):
-            moved.add(len(chunk))
-            yield chunk
-    except NotFound as error:
-        raise Unavailable(f"it changed while it was read: {error}") from error
+def _steady(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The first chunk at once, before a store is asked: that the source is not there must not look like its answer.
+
+    What is not found later was there at first.
+    """
+    first = next(chunks, b"")
+
+    def run() -> Iterator[bytes]:
+        try:
+            yield first
+            yield from chunks
+        except NotFound as error:
+            raise Unavailable(f"it changed while it was read: {error}") from error
+
+    return run()
+
+
+def _counted(chunks: Iterator[bytes], moved: Moved) -> Iterator[bytes]:
+    for chunk in chunks:
+        moved.add(len(chunk))
+        yield chunk
 
 
 def _in_parallel(work: Callable[[T], None], things: Iterable[T], width: int) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024
 
+# PATH_MAX, and a base name before it.
+_LONGEST = 4096 + 256
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # O_NONBLOCK: a fifo that took the place of a file must not hang us; with regular files it does nothing.
@@ -37,19 +40,30 @@ _NAMES = {
 
 @dataclass(slots=True)
 class TarStats:
-    """What was met: ``bytes`` of content, and in ``skipped`` what was left out and why, one line each."""
+    """What was met: ```bytes`` of content and of ``names``, and in ``skipped`` what was left out and why, by line."""
 
     files: int = 0
     directories: int = 0
     symlinks: int = 0
+    hard_links: int = 0
     bytes: int = 0
+    names: int = 0
     skipped: list[str] = field(default_factory=list)
 
     @property
     def archived(self) -> int:
-        """More than its tar+gzip can have: what gzip adds at most, and the headers of each entry."""
+        """More than its tar+gzip, or its zip, can have.
+
+        The content as deflate stores what it cannot shrink; for an entry a header, one for a long name and what fills
+        their last blocks, and the base name that all have (255 bytes, twice in a zip); for a link one more, and the
+        longest path there is.
+        """
         entries = self.files + self.directories + self.symlinks + len(self.skipped)
-        return self.bytes + self.bytes // 512 + entries * 4 * headers.BLOCK + (1 << 16)
+        links = self.symlinks + self.hard_links
+        return (
+            self.bytes + self.bytes // 512 + entries * 5 * headers.BLOCK + 2 * self.names
+            + links * (2 * headers.BLOCK + _LONGEST) + (1 << 16)
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +130,7 @@ def measure(root_fd: int, path: str) -> TarStats:
         if not stat.S_ISDIR(status.st_mode):
             return TarStats(files=1, bytes=status.st_size)
         for one in _walk(fd, path):
+            found.names += len(os.fsencode(one.path))
             if one.entry is None:
                 found.directories += 1
             elif one.entry.is_symlink():
@@ -124,7 +139,9 @@ def measure(root_fd: int, path: str) -> TarStats:
                 found.files += 1
                 with _naming(path, one.path):
                     status = one.entry.stat(follow_symlinks=False)
-                found.bytes += status.st_size if stat.S_ISREG(status.st_mode) else 0
+                if stat.S_ISREG(status.st_mode):
+                    found.bytes += status.st_size
+                    found.hard_links += status.st_nlink > 1
     finally:
         os.close(fd)
     return found
@@ -164,19 +181,25 @@ def walk_files(root_fd: int, path: str, found: TarStats) -> Iterator[TreeFile]:
 
 
 def _opener(root_fd: int, base: str, relative: str) -> Callable[[], BinaryIO]:
-    def open_again() -> BinaryIO:
-        with _naming(base, relative):
-            base_fd = open_beneath(root_fd, base, os.O_PATH | os.O_DIRECTORY)
-            try:
-                fd = open_plain(base_fd, relative, _FILE)
-            finally:
-                os.close(base_fd)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise _changed(base, relative)
-        return os.fdopen(fd, "rb")
+    return lambda: open_again(root_fd, base, relative)
 
-    return open_again
+
+def open_again(root_fd: int, base: str, relative: str) -> BinaryIO:
+    """A file that a walk of ``base`` has met.
+
+    Raises:
+        Transient, Forbidden: as :func:`tar_chunks`.
+    """
+    with _naming(base, relative):
+        base_fd = open_beneath(root_fd, base, os.O_PATH | os.O_DIRECTORY)
+        try:
+            fd = open_plain(base_fd, relative, _FILE)
+        finally:
+            os.close(base_fd)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _changed(base, relative)
+    return os.fdopen(fd, "rb")
 
 
 def _open_source(root_fd: int, path: str) -> int:

@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from lifecycle.archive import extract, headers
+from lifecycle.archive import headers
+from lifecycle.archive import limits as limits_module
 from lifecycle.archive.extract import Limits, unpack
 from lifecycle.errors import CorruptData, LifecycleError, UnsafeArchive, Unsupported
 
@@ -161,7 +162,7 @@ def test_links_outside_are_refused_on_demand(place, link, refused, form):
 
 
 def test_a_bomb_is_noticed_by_its_ratio(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(extract, "_RATIO_FROM", 1 << 20)
+    monkeypatch.setattr(limits_module, "_RATIO_FROM", 1 << 20)
     data = gzip.compress(head(b"bomb", content=bytes(20 << 20)) + END)
     before = snapshot(tmp_path)
     with pytest.raises(UnsafeArchive, match="bomb") as caught:
@@ -172,7 +173,7 @@ def test_a_bomb_is_noticed_by_its_ratio(place, tmp_path, monkeypatch):
 
 
 def test_a_bomb_behind_the_end_of_the_archive_is_noticed_too(place, monkeypatch):
-    monkeypatch.setattr(extract, "_RATIO_FROM", 1 << 20)
+    monkeypatch.setattr(limits_module, "_RATIO_FROM", 1 << 20)
     with pytest.raises(UnsafeArchive, match="bomb"):
         unpack(io.BytesIO(gzip.compress(head(b"a") + END + bytes(20 << 20))), place, None, Limits())
 
