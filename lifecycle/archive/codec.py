@@ -141,7 +141,7 @@ def inflater(method: int, take: Callable[[int], bytes], size: int, *, marked: bo
 
         head = take(9)
         if len(head) < 9 or head[2:4] != b"\x05\x00":
-            raise CorruptData("the zip is damaged: the properties of its lzma data cannot be read")
+            raise CorruptData("the properties of its lzma data cannot be read")
         engine: Decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_XZ_MEMORY)
         # As an .lzma file: its header is these properties, and the size or all ones.
         before = head[4:] + (b"\xff" * 8 if marked else size.to_bytes(8, "little"))

@@ -106,6 +106,7 @@ def _from_zip(stream: BinaryIO, dest: Path, found: Detected, limits: Limits) -> 
 
             def fill(tree: Path) -> tuple[Gauge, list[str]]:
                 gauge = Gauge(limits, archive, tree)
+                gauge.foresee(archive.directory.count)
                 notes = _fill(archive.members(gauge.came_out), tree, gauge)
                 return gauge, [*archive.notes, *notes]
 

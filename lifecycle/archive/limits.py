@@ -104,6 +104,18 @@ class Gauge:
         self._out += count
         self._check_ratio()
 
+    def foresee(self, entries: int) -> None:
+        """That many are announced, before the first.
+
+        Raises:
+            UnsafeArchive: too many.
+        """
+        if entries > self._limits.members:
+            raise UnsafeArchive(
+                f"the archive has {entries} entries, and {self._limits.members} are allowed",
+                remedy=f"raise {VARIABLES['members']} if that is right",
+            )
+
     def admit(self, member: Member, made: int) -> None:
         """Before an entry is created; ``made`` directories were only implied by names.
 

@@ -196,7 +196,7 @@ class Tree:
 
     def _symlink(self, parts: list[str], member: Member, target: str) -> None:
         if not target or "\0" in target:
-            raise CorruptData(f"the entry {member.name!r} is a symbolic link to {target!r}")
+            raise CorruptData(f"the entry {member.name!r} is a symbolic link to {target!r}", remedy=_SUSPECT)
         parent, name = self._in_parent(parts, member)
         try:
             os.symlink(target, name, dir_fd=parent)

@@ -75,7 +75,7 @@ class Zip:
             source = Source(Counted(_Content(self, entry, begin), came_out))
             if member.kind == headers.SYMLINK:
                 if entry.size > _MAX_LINK:
-                    raise CorruptData(f"the entry {member.name!r} is a symbolic link to {entry.size} bytes of text")
+                    raise _refused(entry, f"is a symbolic link to {entry.size} bytes of text")
                 member.link = source.read(entry.size).decode("utf-8", "surrogateescape")
                 member.size = member.stored = 0
             yield member, source
@@ -106,10 +106,10 @@ class Zip:
             kind = headers.REGULAR  # what Info-ZIP's zip read from a pipe
         if name.endswith("/") or (not unix and entry.attributes & 0x10):
             if kind not in (headers.REGULAR, headers.DIRECTORY):
-                raise CorruptData(f"the entry {name!r} is a directory by its name, and something else by its mode")
+                raise _refused(entry, "is a directory by its name, and something else by its mode")
             kind = headers.DIRECTORY
         if kind == headers.DIRECTORY and entry.size:
-            raise CorruptData(f"the entry {name!r} is a directory, but has {entry.size} bytes of content")
+            raise _refused(entry, f"is a directory, but has {entry.size} bytes of content")
         if not mode:
             mode = 0o755 if kind == headers.DIRECTORY else 0o644
         mtime_ns, exact = records.seconds(entry)
@@ -174,7 +174,10 @@ class _Content(Readable):
         self._engine: Decompressor | None = None
         if entry.method != records.STORED:
             marked = bool(entry.flags & records.LZMA_MARKED)
-            self._engine = inflater(entry.method, self._take, entry.size, marked=marked)
+            try:
+                self._engine = inflater(entry.method, self._take, entry.size, marked=marked)
+            except CorruptData as error:
+                raise self._wrong(f"is damaged: {error}") from error
 
     def read(self, size: int = -1, /) -> bytes:
         if size < 0:
@@ -230,7 +233,11 @@ class _Content(Readable):
         self._done = True
 
     def _wrong(self, what: str) -> CorruptData:
-        return CorruptData(
-            f"the zip's entry {shown(self._entry.name)} {what}",
-            remedy="store the artifact again; the archive is not what its maker meant",
-        )
+        return _refused(self._entry, what)
+
+
+def _refused(entry: Entry, what: str) -> CorruptData:
+    return CorruptData(
+        f"the zip's entry {shown(entry.name)} {what}",
+        remedy="store the artifact again; the archive is not what its maker meant",
+    )

@@ -19,8 +19,9 @@ from lifecycle.archive import records
 from lifecycle.archive import zip as zip_module
 from lifecycle.archive.extract import Limits, unpack
 from lifecycle.archive.tar import TarStats
+from lifecycle.archive.unzip import Zip
 from lifecycle.archive.zip import zip_chunks
-from lifecycle.errors import CorruptData, NotFound, Transient, Unavailable, Unsupported
+from lifecycle.errors import CorruptData, NotFound, Transient, Unavailable, UnsafeArchive, Unsupported
 from lifecycle.location import Location
 from lifecycle.mirror import Mirrored
 from lifecycle.moved import Moved
@@ -375,8 +376,6 @@ def other():
 def test_names_are_what_their_writer_meant(tmp_path, data, name):
     members = unpack(io.BytesIO(data), tmp_path / "out", "zip", Limits())
     assert members.kind in ("file", "directory")
-    from lifecycle.archive.unzip import Zip
-
     (tmp_path / "x.zip").write_bytes(data)
     fd = os.open(tmp_path / "x.zip", os.O_RDONLY)
     try:
@@ -471,8 +470,14 @@ def test_more_entries_than_sixteen_bits_can_count(tmp_path):
 
     data = b"".join(zip_chunks(tar(), None, TarStats(), lambda _: None))
     assert len(zipfile.ZipFile(io.BytesIO(data)).namelist()) == 70_001
-    with pytest.raises(Exception, match="one too many"):
+    with pytest.raises(UnsafeArchive, match="70001 entries, and 70000 are allowed"):
         put(data, tmp_path / "out", members=70_000)
+    (tmp_path / "x.zip").write_bytes(data)
+    fd = os.open(tmp_path / "x.zip", os.O_RDONLY)
+    try:
+        assert sum(1 for _ in Zip(fd).members(lambda _: None)) == 70_001
+    finally:
+        os.close(fd)
 
 
 def test_holes_become_zeros(tmp_path):
