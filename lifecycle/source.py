@@ -66,7 +66,7 @@ class MirrorSource:
         return os.fdopen(descriptor, "rb", buffering=0)
 
     def measure(self) -> TarStats:
-        """What there is, by its directories alone: 20,000 files are a 25th of what packing them takes."""
+        """What there is, by its directories alone: of 20,000 files in 70 ms, a sixth of what packing them takes."""
         os.close(self._open())
         return measure(self._root, self._mirrored.path)
 

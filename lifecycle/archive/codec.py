@@ -35,7 +35,7 @@ _RAW_WINDOW = -15
 _XZ_MEMORY = 96 << 20
 
 # 128 MiB of window: what `zstd -d` takes without being asked, and `zstd --long` and --ultra -22 need. The format can
-# ask for 2 TiB. It costs memory only as it fills: 17 MiB for what was made with -19.
+# ask for 2 TiB. It costs memory only as it fills; -19 makes windows of 8 MiB.
 _ZSTD_WINDOW_LOG = 27
 
 _MAGIC = {

@@ -137,8 +137,10 @@ def measure(root_fd: int, path: str) -> TarStats:
                 found.symlinks += 1
             else:
                 found.files += 1
-                with _naming(path, one.path):
+                try:
                     status = one.entry.stat(follow_symlinks=False)
+                except OSError as error:
+                    raise _named(error, path, one.path) from error
                 if stat.S_ISREG(status.st_mode):
                     found.bytes += status.st_size
                     found.hard_links += status.st_nlink > 1
@@ -260,8 +262,10 @@ def _children(fd: int, base: str, path: str) -> list[os.DirEntry[str]]:
 
 
 def _is_directory(entry: os.DirEntry[str], base: str, path: str) -> bool:
-    with _naming(base, path):
+    try:  # for every entry: a context manager would be a microsecond
         return entry.is_dir(follow_symlinks=False)
+    except OSError as error:
+        raise _named(error, base, path) from error
 
 
 class _Writer:
@@ -362,14 +366,16 @@ def _changed(base: str, path: str, more: str = "") -> Transient:
 def _naming(base: str, path: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        if not path:
-            raise _translated(error, base) from error
-        raise _changed(base, path, ": it vanished") from error
     except OSError as error:
-        if path and error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
-            raise _changed(base, path, ": it was replaced") from error
-        raise _translated(error, f"{base.rstrip('/')}/{path}" if path else base) from error
+        raise _named(error, base, path) from error
+
+
+def _named(error: OSError, base: str, path: str) -> LifecycleError:
+    if path and isinstance(error, FileNotFoundError):
+        return _changed(base, path, ": it vanished")
+    if path and error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+        return _changed(base, path, ": it was replaced")
+    return _translated(error, f"{base.rstrip('/')}/{path}" if path else base)
 
 
 def _translated(error: OSError, path: str) -> LifecycleError:
