@@ -2,9 +2,11 @@
 
 import os
 
-from tests.benchmarks import start_up, transfer
+from tests.benchmarks import archives, start_up, transfer
 
 start_up.main()
+print()
+archives.main()
 if "ARGOEXEC_WEED" in os.environ:
     print()
     transfer.main()

@@ -21,12 +21,16 @@ from lifecycle.archive.extract import Limits, unpack
 from lifecycle.archive.tar import TarStats
 from lifecycle.archive.unzip import Zip
 from lifecycle.archive.zip import zip_chunks
+from lifecycle.engine import Engine
 from lifecycle.errors import CorruptData, NotFound, Transient, Unavailable, UnsafeArchive, Unsupported
 from lifecycle.location import Location
 from lifecycle.mirror import Mirrored
 from lifecycle.moved import Moved
+from lifecycle.pod import INIT_TABLE, WAIT_TABLE
 from lifecycle.ports import Container
 from lifecycle.source import MirrorSource, RuntimeSource
+from lifecycle.table import Verdict
+from tests.fakes import World
 
 MAIN = Container("main", "1")
 
@@ -509,3 +513,55 @@ def test_the_directory_takes_little_memory(monkeypatch):
     held = sum(map(len, directory._held)) + len(directory._pending)
     assert held < 20 * 50_000
     assert len(b"".join(directory.whole())) > 60 * 50_000
+
+
+# --- by way of the phases ---
+
+AT = {"endpoint": "e", "bucket": "b"}
+
+
+def pod(root, store=None, limits=None, **sides):
+    raw = {"name": "t", "script": {"image": "i", "source": ""}, "archiveLocation": {"s3": AT}} | sides
+    world = World(root, raw, limits=limits)
+    if store is not None:
+        world.store = store
+        world.pod.drivers = store.driver
+    return world
+
+
+def test_an_output_of_main_comes_back_as_the_input_of_another_step(tmp_path):
+    packed = {"path": "/tmp/f", "archive": {"zip": {}}}
+    saving = pod(tmp_path / "one", outputs={"artifacts": [{"name": "a"} | packed]})
+    saving.runtime.files = {"/tmp/f": b"content"}
+    assert Engine(WAIT_TABLE, saving.pod).run() is Verdict.SUCCEEDED
+    [key] = saving.store.objects
+    assert key.endswith("/a.zip") or key == "a.zip"
+    assert zipfile.ZipFile(io.BytesIO(saving.store.objects[key])).namelist() == ["f"]
+
+    given = packed | {"name": "a", "s3": AT | {"key": key}, "mode": 0o640}
+    loading = pod(tmp_path / "two", saving.store, inputs={"artifacts": [given]})
+    assert Engine(INIT_TABLE, loading.pod).run() is Verdict.SUCCEEDED
+    found = loading.files.input_artifact("a")
+    assert (found.read_bytes(), stat.S_IMODE(found.stat().st_mode)) == (b"content", 0o640)
+
+
+@pytest.mark.parametrize("recurse", [True, False])
+def test_the_mode_of_the_template_is_stronger_than_the_zips(tmp_path, tree, recurse):
+    store = pod(tmp_path / "none").store
+    store.objects = {"k": zipped(tree)}
+    given = {"name": "a", "path": "/a", "archive": {"zip": {}}, "s3": AT | {"key": "k"}}
+    given |= {"mode": 0o750, "recurseMode": recurse}
+    loading = pod(tmp_path / "pod", store, inputs={"artifacts": [given]})
+    assert Engine(INIT_TABLE, loading.pod).run() is Verdict.SUCCEEDED
+    top = loading.files.input_artifact("a")
+    ours = {path: mode & 0o777 for path, (mode, _, content) in described(top).items() if not stat.S_ISLNK(mode)}
+    theirs = {path: mode & 0o777 for path, (mode, *_) in described(tree / "d").items() if not stat.S_ISLNK(mode)}
+    assert ours == (dict.fromkeys(theirs, 0o750) if recurse else theirs | {b".": 0o750})
+
+
+def test_the_limits_of_the_pod_hold_for_its_zips(tmp_path, tree):
+    given = {"name": "a", "path": "/a", "archive": {"zip": {}}, "s3": AT | {"key": "k"}}
+    loading = pod(tmp_path / "pod", limits=Limits(links="refuse"), inputs={"artifacts": [given]})
+    loading.store.objects = {"k": zipped(tree)}
+    assert Engine(INIT_TABLE, loading.pod).run() is Verdict.FAILED
+    assert "'d/link' is a symbolic link to '../where/ever', outside the artifact" in loading.pod.record.message()
