@@ -13,10 +13,14 @@ from tests.lifecycle.archives import KINDS, One, head, pax, tarred, zipped, zstd
 NAMES = [
     b"a", b"b", b"d/", b"d/a", b"d/e/f", b"..", b"../x", b"/", b"", b".", b"./a", b"d//a", b"d/../x", b"/etc/x",
     b"a\0b", b"\xff", "ä".encode(), b"C:\\x", b"..\\x", b"n" * 100, b"n" * 300, b"x/" * 200 + b"y", b"d", b"l", b"l/a",
-    b" ", b"\n",
+    b" ", b"\n", b"../../x", b"../../canary", b"../../../../outside/x", b"l/canary", b"l/x", b"d/l", b"d/l/x",
 ]  # fmt: skip
-LINKS = [b"", b".", b"..", b"a", b"d", b"../../outside", b"/", b"../canary", b"l", b"\xff", b"x" * 5000, b"a\0b"]
-CONTENTS = [b"", b"x", b"some words " * 100, bytes(5000), bytes(200_000), b"PK\5\6" + bytes(18), b"PK\1\2" * 30]
+# From the hidden directory beside the target four levels up are the judge's home.
+LINKS = [
+    b"", b".", b"..", b"a", b"d", b"/", b"../canary", b"l", b"\xff", b"x" * 5000, b"a\0b", b"../../../../outside",
+    b"../../../..", b"../..", b"../../canary", b"../../../../outside/canary", b"d/..",
+]  # fmt: skip
+CONTENTS = [b"", b"x", b"some words " * 100, bytes(5000), bytes(700_000), b"PK\5\6" + bytes(18), b"PK\1\2" * 30]
 NUMBERS = [
     0, 1, 2, 7, 8, 12, 14, 22, 30, 46, 93, 99, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF,
     0x80000000, 0xFFFFFFFE, 0xFFFFFFFF, 2**63 - 1, 2**63, 2**64 - 1,
@@ -70,10 +74,16 @@ class Maker:
 
     def entries(self):
         pick = self.random.choice
-        return [
+        found = [
             One(pick(NAMES), pick(KINDS_OF_ENTRY), pick(CONTENTS), pick(LINKS), pick([0o755, 0o644, 0, 0o7777]))
             for _ in range(pick([0, 1, 1, 2, 3, 5, 9]))
         ]
+        if self.random.random() < 0.3:
+            # Something, and an entry through it: where archives have escaped from other programs.
+            way = pick([b"l", b"d", b"d/l"])
+            found.insert(0, One(way, pick([b"2", b"2", b"1", b"0"]), b"x", pick(LINKS)))
+            found.append(One(way + pick([b"", b"/", b"/x", b"/../x"]), pick(KINDS_OF_ENTRY), b"x", pick(LINKS)))
+        return found
 
     def tar(self):
         data = bytearray()
