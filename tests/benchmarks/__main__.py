@@ -2,13 +2,14 @@
 
 import os
 
-from tests.benchmarks import archives, start_up, transfer
+from tests.benchmarks import archives, memory, objects, start_up, together, transfer
 
 start_up.main()
 print()
 archives.main()
 if "ARGOEXEC_WEED" in os.environ:
-    print()
-    transfer.main()
+    for one in (transfer, objects, together, memory):
+        print()
+        one.main()
 else:
-    print("\ntransfer: left out, it needs SeaweedFS (ARGOEXEC_WEED)")
+    print("\ntransfers: left out, they need SeaweedFS (ARGOEXEC_WEED)")
