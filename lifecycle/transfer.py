@@ -81,7 +81,8 @@ def load(
         moved.cancel.listen(stream.abort)  # a server that says nothing more is not waited for until its time-out
         moved.objects = 1
         moved.total = stream.size
-        unpacked = unpack(_checked(Counted(stream, moved.add)), dest, declared, limits)
+        content = _checked(Counted(stream, moved.add))
+        unpacked = unpack(content, dest, declared, limits, check=moved.cancel.check)
         moved.note = unpacked.note
 
 

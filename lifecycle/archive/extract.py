@@ -47,13 +47,16 @@ class Unpacked:
     note: str = ""
 
 
-def unpack(stream: BinaryIO, dest: Path, declared: str | None, limits: Limits) -> Unpacked:
+def unpack(
+    stream: BinaryIO, dest: Path, declared: str | None, limits: Limits, *, check: Callable[[], None] = lambda: None
+) -> Unpacked:
     """Put an artifact at ``dest``: unpacked if it is an archive, else as it is. ``stream`` stays the caller's.
 
     ``declared`` is the template's archive: ``none`` takes the bytes as they are, ``tar`` and ``zip`` insist, ``None``
     looks: a tar is unpacked, a zip only if ``limits`` say so. An archive of exactly one file or directory becomes that,
     any other a directory. A directory that is there already stays, with its mode, and its children of the same names
-    are replaced. After an error everything is as before.
+    are replaced. After an error everything is as before. ``check`` is called now and then while nothing is read of the
+    stream: it may raise, to end it.
 
     Raises:
         CorruptData: the archive is damaged or cut, or declared and none.
@@ -71,7 +74,7 @@ def unpack(stream: BinaryIO, dest: Path, declared: str | None, limits: Limits) -
     head = Head(counted)
     found = Detected(None, None) if declared == "none" else detect(head)
     if declared == "zip" or (declared is None and found.container == "zip" and limits.zips == "unpack"):
-        return _from_zip(head, dest, found, limits)
+        return _from_zip(head, dest, found, limits, check)
     content = _tar_content(head, found, declared)
     if content is None:
         return _verbatim(head, dest, limits, _why_verbatim(found))
@@ -85,7 +88,7 @@ def unpack(stream: BinaryIO, dest: Path, declared: str | None, limits: Limits) -
         return _placed(fill, dest, stage)
 
 
-def _from_zip(stream: BinaryIO, dest: Path, found: Detected, limits: Limits) -> Unpacked:
+def _from_zip(stream: BinaryIO, dest: Path, found: Detected, limits: Limits, check: Callable[[], None]) -> Unpacked:
     """Its directory is at its end: it waits beside the target until it is there (ADR 0018)."""
     with staged(dest) as stage:
         kept = stage / "zip"
@@ -107,7 +110,12 @@ def _from_zip(stream: BinaryIO, dest: Path, found: Detected, limits: Limits) -> 
             def fill(tree: Path) -> tuple[Gauge, list[str]]:
                 gauge = Gauge(limits, archive, tree)
                 gauge.foresee(archive.directory.count)
-                notes = _fill(archive.members(gauge.came_out), tree, gauge)
+
+                def came_out(count: int) -> None:
+                    check()
+                    gauge.came_out(count)
+
+                notes = _fill(archive.members(came_out), tree, gauge)
                 return gauge, [*archive.notes, *notes]
 
             return _placed(fill, dest, stage)

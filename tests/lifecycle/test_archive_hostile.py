@@ -17,8 +17,9 @@ import pytest
 from lifecycle.archive import headers
 from lifecycle.archive import limits as limits_module
 from lifecycle.archive.extract import Limits, unpack
+from lifecycle.archive.staging import remove
 from lifecycle.errors import CorruptData, LifecycleError, Permanent, UnsafeArchive, Unsupported
-from tests.lifecycle.archives import END, KINDS, head, one, pax, snapshot, tarred, zipped
+from tests.lifecycle.archives import END, KINDS, head, one, pax, snapshot, tarred, zipped, zstd
 
 
 @pytest.fixture
@@ -231,6 +232,43 @@ def test_too_many_entries_and_too_many_bytes_are_refused(place, tmp_path, kind):
         unpack(io.BytesIO(b"123456"), place, None, Limits(size=5))
     assert snapshot(tmp_path) == before
     assert unpack(io.BytesIO(data), place, declared, Limits(members=4, size=6)).members == 4
+
+
+COMPRESSED = ["tar+gzip", "tar+bzip2", "tar+xz", "tar+zstd"]
+
+
+def compressed(kind):
+    entries = one(b"d/", b"5") + one(b"d/f", content=b"some words " * 20) + one(b"d/l", b"2", link=b"f")
+    if kind == "tar+zstd":
+        return zstd.compress(tarred(entries), options={zstd.CompressionParameter.checksum_flag: 1})
+    return KINDS[kind][0](entries)
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_compressed_tar_that_was_cut_anywhere_is_corrupt(place, tmp_path, kind):
+    data = compressed(kind)
+    before = snapshot(tmp_path)
+    for cut in range(len(data)):
+        with pytest.raises(CorruptData):
+            unpack(io.BytesIO(data[:cut]), place, "tar", Limits())
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_byte_of_damage_in_a_compressed_tar_is_refused_or_changes_nothing(place, tmp_path, kind):
+    data = bytearray(compressed(kind))
+    before = snapshot(tmp_path)
+    for at in range(len(data)):
+        data[at] ^= (0x01, 0x80, 0xFF)[at % 3]
+        try:
+            unpack(io.BytesIO(bytes(data)), place, "tar", Limits())
+        except LifecycleError:
+            assert snapshot(tmp_path) == before
+        else:
+            assert (place / "f").read_bytes() == b"some words " * 20
+            assert os.readlink(place / "l") == "f"
+            remove(place)
+        data[at] ^= (0x01, 0x80, 0xFF)[at % 3]
 
 
 def raw(kind, size_field, name=b"x"):

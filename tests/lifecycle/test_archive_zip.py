@@ -21,8 +21,9 @@ from lifecycle.archive.extract import Limits, unpack
 from lifecycle.archive.tar import TarStats
 from lifecycle.archive.unzip import Zip
 from lifecycle.archive.zip import zip_chunks
+from lifecycle.clock import Cancel
 from lifecycle.engine import Engine
-from lifecycle.errors import CorruptData, NotFound, Transient, Unavailable, UnsafeArchive, Unsupported
+from lifecycle.errors import CorruptData, NotFound, Terminated, Transient, Unavailable, UnsafeArchive, Unsupported
 from lifecycle.location import Location
 from lifecycle.mirror import Mirrored
 from lifecycle.moved import Moved
@@ -33,6 +34,7 @@ from lifecycle.table import Verdict
 from tests.fakes import World
 
 MAIN = Container("main", "1")
+AT_KEY = Location("raw", {}, "k")
 
 
 class TarRuntime:
@@ -76,7 +78,7 @@ class Kept:
 def zipped(root, path="/d", kind="mirror", moved=None):
     kept = Kept()
     with sourced(kind, root, path) as source:
-        transfer.save_zip(kept, Location("raw", {}, "k"), source, moved or Moved())
+        transfer.save_zip(kept, AT_KEY, source, moved or Moved())
     assert kept.hint is None if kind == "runtime" else kept.hint >= len(kept.data)
     return kept.data
 
@@ -169,7 +171,7 @@ def test_what_is_missing_is_not_found_before_the_store_is_asked(tree, kind):
             raise AssertionError
 
     with pytest.raises((NotFound, FileNotFoundError)), sourced(kind, tree, "/none") as source:
-        transfer.save_zip(Untouched(), Location("raw", {}, "k"), source, Moved())
+        transfer.save_zip(Untouched(), AT_KEY, source, Moved())
 
 
 def test_a_hard_link_that_vanishes_meanwhile_is_no_missing_output(tree, tmp_path):
@@ -180,7 +182,7 @@ def test_a_hard_link_that_vanishes_meanwhile_is_no_missing_output(tree, tmp_path
     with RuntimeSource(Vanishing(tree), MAIN, "/d") as source:
         kept = Kept()
         with pytest.raises((Unavailable, NotFound)) as caught:
-            transfer.save_zip(kept, Location("raw", {}, "k"), source, Moved())
+            transfer.save_zip(kept, AT_KEY, source, Moved())
     # 700 kB of noise stand before the link, so the store was asked already.
     assert isinstance(caught.value, Unavailable)
     with sourced("mirror", tree, "/d") as source:
@@ -399,6 +401,26 @@ def test_what_is_put_before_a_zip_is_left_out(tree, tmp_path):
         archive.writestr("f", "x")
     put(out.getvalue(), tmp_path / "app")
     assert (tmp_path / "app").read_bytes() == b"x"
+
+
+def test_a_wish_to_stop_ends_the_unpacking_that_follows_the_download(tree, tmp_path):
+    cancel = Cancel()
+    store = Kept()
+    store.data = zipped(tree)
+
+    class Stream(io.BytesIO):
+        """Whose end is when the wish comes."""
+
+        def read(self, size=-1, /):
+            data = super().read(size)
+            if not data:
+                cancel.set(Terminated("stop"))
+            return data
+
+    store.open = lambda key: Stream(store.data)
+    with pytest.raises(Terminated):
+        transfer.load(store, AT_KEY, tmp_path / "p/out", "zip", limits=Limits(), width=1, moved=Moved(cancel=cancel))
+    assert not (tmp_path / "p").exists()
 
 
 def test_an_empty_zip_is_an_empty_directory(tmp_path):
