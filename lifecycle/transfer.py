@@ -13,7 +13,6 @@ from lifecycle.archive.codec import compress
 from lifecycle.archive.extract import install_tree, unpack
 from lifecycle.archive.stream import ChunkReader, Counted
 from lifecycle.archive.tar import TarStats
-from lifecycle.archive.zip import zip_chunks
 from lifecycle.errors import BadRequest, CorruptData, NotFound, Unavailable
 from lifecycle.moved import Moved, Resumed
 from lifecycle.ports import TreeDriver
@@ -143,6 +142,8 @@ def save_zip(driver: Driver, location: Location, source: Source, moved: Moved) -
         Unsupported: a path is longer than a zip can tell.
         LifecycleError: from the driver, or about the source.
     """
+    from lifecycle.archive.zip import zip_chunks  # noqa: PLC0415 - 5 ms, on the first zip
+
     found = TarStats()
     expected = source.measure()
     moved.total = expected.bytes if expected else None

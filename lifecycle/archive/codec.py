@@ -14,7 +14,7 @@ from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from lifecycle.archive import headers, records
+from lifecycle.archive import headers
 from lifecycle.archive.stream import Readable
 from lifecycle.errors import BadRequest, CorruptData, Unsupported
 
@@ -136,6 +136,8 @@ def inflater(method: int, take: Callable[[int], bytes], size: int, *, marked: bo
         CorruptData: LZMA's properties, which ``take`` gives, cannot be right, or ask for too much memory.
         Unsupported: this Python has no module for it.
     """
+    from lifecycle.archive import records  # noqa: PLC0415 - on the first zip
+
     if method == records.LZMA:
         import lzma  # noqa: PLC0415
 

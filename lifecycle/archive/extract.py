@@ -20,7 +20,6 @@ from lifecycle.archive.limits import VARIABLES, Gauge, Limits, too_big
 from lifecycle.archive.members import Tree
 from lifecycle.archive.staging import install, install_tree, is_directory, refuse_directory, staged
 from lifecycle.archive.stream import Counted, Head
-from lifecycle.archive.unzip import Zip
 from lifecycle.errors import BadRequest, CorruptData, UnsafeArchive, Unsupported
 
 if TYPE_CHECKING:
@@ -90,6 +89,8 @@ def unpack(
 
 def _from_zip(stream: BinaryIO, dest: Path, found: Detected, limits: Limits, check: Callable[[], None]) -> Unpacked:
     """Its directory is at its end: it waits beside the target until it is there (ADR 0018)."""
+    from lifecycle.archive.unzip import Zip  # noqa: PLC0415 - 7 ms, on the first zip
+
     with staged(dest) as stage:
         kept = stage / "zip"
         # What surrounds the content takes room too.
