@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from tests.servers import ports
+from tests.servers.process import free_port, needs, started_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,53 +50,36 @@ class Nginx:
     Attributes:
         http, https, mtls: URLs without a path; the last asks for the client's certificate.
         data: the directory it serves.
-        process: its master.
     """
 
     http: str
     https: str
     mtls: str
     data: Path
-    process: subprocess.Popen[bytes]
 
     @classmethod
     @contextlib.contextmanager
-    def started(
-        cls, directory: Path, certificate: tuple[Path, Path], client: Path, introspect: str, data: Path | None = None
-    ) -> Iterator[Nginx]:
+    def started(cls, directory: Path, certificate: tuple[Path, Path], client: Path, introspect: str) -> Iterator[Nginx]:
         """Start one.
 
         Args:
-            directory: an empty one, for its configuration and logs.
+            directory: an empty one, for its configuration, logs and data.
             certificate: its own, and the key, as PEM files.
             client: the certificate that vouches for clients.
             introspect: the URL that says 204 of a good bearer token.
-            data: what it serves; a directory of its own unless given.
         """
-        program = binary()
-        data = data or directory / "data"
-        data.mkdir(exist_ok=True)
+        program = needs("nginx with DAV", "nginx")
+        data = directory / "data"
+        data.mkdir()
         (directory / "htpasswd").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
-        numbers = dict(zip(("http", "https", "mtls"), ports.free(3), strict=True))
-        # Bodies wait on the file system they go to in the end: the last step is a rename.
+        ports = {name: free_port() for name in ("http", "https", "mtls")}
         words = {"directory": directory, "data": data, "introspect": introspect, "client": client, "root": _ROOT}
-        words |= {"certificate": certificate[0], "key": certificate[1], **numbers}
+        words |= {"certificate": certificate[0], "key": certificate[1], **ports}
         (directory / "conf").write_text(_CONFIG % (words | {"locations": _LOCATIONS % words}))
-        with (directory / "stderr").open("wb") as log:
-            process = subprocess.Popen(
-                [program, "-c", directory / "conf", "-p", directory, "-e", directory / "log"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
-        urls = (f"{'http' if name == 'http' else 'https'}://127.0.0.1:{port}" for name, port in numbers.items())
-        try:
-            ports.await_listening(process, numbers["mtls"], directory / "stderr")
-            yield cls(*urls, data, process)
-        finally:
-            ports.stop(process)
-
-    def unfinished(self) -> list[Path]:
-        """Bodies that came and were neither stored nor thrown away."""
-        return [path for path in (self.data.parent / "body").rglob("*") if path.is_file()]
+        argv = [program, "-c", directory / "conf", "-p", directory, "-e", directory / "log"]
+        urls = (f"{'http' if name == 'http' else 'https'}://127.0.0.1:{port}" for name, port in ports.items())
+        with started_process(argv, directory / "stderr", os.environ, port=ports["mtls"]):
+            yield cls(*urls, data)
 
 
 def basic(secrets: Secrets, password: str = PASSWORD) -> dict[str, Any]:
@@ -115,14 +94,3 @@ def certified(secrets: Secrets, pair: tuple[Path, Path]) -> dict[str, Any]:
     secrets.write("tls", cert=pair[0].read_text(), key=pair[1].read_text())
     names = {"clientCertSecret": {"name": "tls", "key": "cert"}, "clientKeySecret": {"name": "tls", "key": "key"}}
     return {"auth": {"clientCert": names}}
-
-
-def binary() -> str:
-    """The program; without it the test is skipped by name, and fails in ``make test-real``."""
-    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if found:
-        return found
-    reason = "needs nginx with DAV: make test-real starts it"
-    if os.environ.get("ARGOEXEC_TEST_REAL") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)

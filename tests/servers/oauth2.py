@@ -8,15 +8,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
+import tempfile
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from tests.servers import ports
+from tests.servers.process import free_port, needs, started_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,20 +34,14 @@ class OAuth2:
     @contextlib.contextmanager
     def started(cls, *, method: str = "client_secret_basic", lifetime: int = 3600) -> Iterator[OAuth2]:
         """Start one; ``method`` is how it takes the client's secret, ``lifetime`` the seconds a token lasts."""
+        program, port = python(), free_port()
         app = Path(__file__).with_name("oauth2_app.py")
-        process = subprocess.Popen(
-            [python(), app, CLIENT, SECRET, method, str(lifetime)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={"PATH": os.environ.get("PATH", "")},
-        )  # fmt: skip
-        assert process.stdout is not None
-        try:
-            port = int(process.stdout.readline() or b"0")  # ends when it has, or is not there any more
-            assert port, "the OAuth2 server does not come up"
+        argv = [program, app, str(port), CLIENT, SECRET, method, str(lifetime)]
+        with (
+            tempfile.TemporaryDirectory(prefix="argoexec-oauth2-") as room,
+            started_process(argv, Path(room) / "log", {"PATH": os.environ.get("PATH", "")}, port=port),
+        ):
             yield cls(f"http://127.0.0.1:{port}")
-        finally:
-            ports.stop(process)
-            process.stdout.close()
 
     def revoke(self) -> None:
         """End every token there is."""
@@ -74,10 +66,5 @@ def bearer(secrets: Secrets, server: OAuth2, secret: str = SECRET) -> dict[str, 
 
 def python() -> str:
     """The interpreter of the servers' environment; without it the test is skipped by name, and fails in test-real."""
-    found = os.environ.get("ARGOEXEC_SERVERS_PYTHON")
-    if found and os.access(found, os.X_OK):
-        return found
-    reason = "needs an OAuth2 server (Authlib): make test-real starts it"
-    if os.environ.get("ARGOEXEC_TEST_REAL") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    found = os.environ.get("ARGOEXEC_SERVERS_PYTHON", "nowhere")
+    return needs("an OAuth2 server (Authlib)", found)

@@ -1,6 +1,6 @@
 """An OAuth2 server for client credentials, with Authlib's own validation. Runs in the test servers' environment.
 
-Prints its port. Beside `/token` and `/introspect` there are `/revoke`, which ends every token there is, and
+Beside `/token` and `/introspect` there are `/revoke`, which ends every token there is, and
 `/issued`, which counts them.
 """
 
@@ -18,7 +18,7 @@ from authlib.oauth2.rfc6749 import ClientMixin, grants
 from flask import Flask, request
 from werkzeug.serving import make_server
 
-CLIENT, SECRET, METHOD, LIFETIME = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+PORT, CLIENT, SECRET, METHOD, LIFETIME = int(sys.argv[1]), *sys.argv[2:5], int(sys.argv[5])
 app = Flask(__name__)
 app.config["OAUTH2_TOKEN_EXPIRES_IN"] = {"client_credentials": LIFETIME}
 tokens: dict[str, float] = {}
@@ -78,6 +78,4 @@ def count():
 
 
 if __name__ == "__main__":
-    listening = make_server("127.0.0.1", 0, app, threaded=True)
-    print(listening.server_port, flush=True)
-    listening.serve_forever()
+    make_server("127.0.0.1", PORT, app, threaded=True).serve_forever()
