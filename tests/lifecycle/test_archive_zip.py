@@ -475,6 +475,8 @@ def test_sizes_beyond_four_gigabytes_are_told_by_zip64(monkeypatch, tmp_path):
     (tmp_path / "d/g").write_bytes(b"content " * 10)
     data = zipped(tmp_path)
     assert data.count(b"PK\x06\x07") == 1
+    needed = data.index(b"d/f") - 26
+    assert struct.unpack_from("<H", data, needed) == (45,), "its descriptor has wide sizes, and that is announced"
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.testzip() is None
         assert archive.getinfo("d/f").file_size == 800_000
@@ -482,6 +484,39 @@ def test_sizes_beyond_four_gigabytes_are_told_by_zip64(monkeypatch, tmp_path):
     assert (tmp_path / "out/f").read_bytes() == b"content " * 100_000
     if shutil.which("unzip"):
         (tmp_path / "x.zip").write_bytes(data)
+        subprocess.run(["unzip", "-tq", tmp_path / "x.zip"], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_a_file_of_more_than_four_gigabytes_comes_back(tmp_path):
+    from lifecycle.archive import headers
+
+    size, block = 5 << 30, b"some words " * 95_325
+
+    def tar():
+        yield headers.build(b"d/", b"5", 0o755, 0, 0, 0, 0) + headers.build(b"d/f", b"0", 0o644, 0, 0, size, 0)
+        left = size
+        while left:
+            yield block[:left]
+            left -= min(left, len(block))
+        yield headers.build(b"d/g", b"0", 0o644, 0, 0, 1, 0) + b"g".ljust(512, b"\0") + bytes(1024)
+
+    with (tmp_path / "x.zip").open("wb") as file:
+        for chunk in zip_chunks(tar(), None, TarStats(), lambda _: None):
+            file.write(chunk)
+    came_out = 0
+
+    def count(number):
+        nonlocal came_out
+        came_out += number
+
+    fd = os.open(tmp_path / "x.zip", os.O_RDONLY)
+    try:
+        assert [(member.name, member.size) for member, _ in Zip(fd).members(count)][1:] == [("d/f", size), ("d/g", 1)]
+    finally:
+        os.close(fd)
+    assert came_out == size + 1
+    if shutil.which("unzip"):
         subprocess.run(["unzip", "-tq", tmp_path / "x.zip"], check=True, stdout=subprocess.DEVNULL)
 
 
