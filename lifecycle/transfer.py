@@ -63,6 +63,8 @@ def load(
         LifecycleError: from the driver, or about the archive.
     """
     if isinstance(driver, TreeDriver):
+        if abort := getattr(driver, "abort", None):
+            moved.cancel.listen(abort)
         install_tree(lambda directory: driver.load_tree(location.key, directory), dest)
         return
     try:
