@@ -520,6 +520,13 @@ def test_a_file_of_more_than_four_gigabytes_comes_back(tmp_path):
         subprocess.run(["unzip", "-tq", tmp_path / "x.zip"], check=True, stdout=subprocess.DEVNULL)
 
 
+def test_too_many_entries_are_refused_before_the_first(tree, tmp_path):
+    with pytest.raises(UnsafeArchive, match="12 entries, and 11 are allowed") as caught:
+        put(zipped(tree), tmp_path / "out", members=11)
+    assert "ARGOEXEC_EXTRACT_MAX_MEMBERS" in caught.value.remedy
+
+
+@pytest.mark.slow
 def test_more_entries_than_sixteen_bits_can_count(tmp_path):
     from lifecycle.archive import headers
 
@@ -531,8 +538,6 @@ def test_more_entries_than_sixteen_bits_can_count(tmp_path):
 
     data = b"".join(zip_chunks(tar(), None, TarStats(), lambda _: None))
     assert len(zipfile.ZipFile(io.BytesIO(data)).namelist()) == 70_001
-    with pytest.raises(UnsafeArchive, match="70001 entries, and 70000 are allowed"):
-        put(data, tmp_path / "out", members=70_000)
     (tmp_path / "x.zip").write_bytes(data)
     fd = os.open(tmp_path / "x.zip", os.O_RDONLY)
     try:
