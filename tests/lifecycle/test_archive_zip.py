@@ -191,6 +191,22 @@ def test_a_hard_link_that_vanishes_meanwhile_is_no_missing_output(tree, tmp_path
             source.reopen("moved")
 
 
+def test_a_source_that_breaks_stores_nothing_wherever_it_does(tree):
+    with sourced("runtime", tree, "/d") as source:
+        whole = b"".join(source.tar(TarStats()))
+
+    def broken(at):
+        yield whole[:at]
+        raise Unavailable("the connection broke")
+
+    for at in (0, 512, len(whole) // 2, len(whole)):
+        with pytest.raises(Unavailable):
+            for _ in zip_chunks(broken(at), lambda path: io.BytesIO(), TarStats(), lambda _: None):
+                pass
+    with pytest.raises(CorruptData):
+        list(zip_chunks(iter([whole[:2000]]), None, TarStats(), lambda _: None))
+
+
 def test_fifos_are_left_out_and_told(tree):
     os.mkfifo(tree / "d/pipe")
     moved = Moved()
