@@ -8,9 +8,35 @@ from functools import cache
 import pytest
 
 from runtimes import kernel
-from tests.servers.fixtures import certificate, httpd, secrets, weed
+from tests.servers.fixtures import (
+    artifactory,
+    certificate,
+    client_certificate,
+    git_root,
+    gitdaemon,
+    githttp,
+    httpd,
+    nginx,
+    oauth2,
+    secrets,
+    sshd,
+    weed,
+)
 
-__all__ = ["certificate", "httpd", "secrets", "weed"]  # fixtures for everybody
+__all__ = [
+    "artifactory",
+    "certificate",
+    "client_certificate",
+    "git_root",
+    "gitdaemon",
+    "githttp",
+    "httpd",
+    "nginx",
+    "oauth2",
+    "secrets",
+    "sshd",
+    "weed",
+]  # fixtures for everybody
 
 REAL = os.environ.get("ARGOEXEC_TEST_REAL") == "1"
 

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lifecycle.secret import SecretReader
+from tests.servers.artifactory import Artifactory
 from tests.servers.certificates import self_signed
+from tests.servers.gitdaemon import GitDaemon
+from tests.servers.githttp import GitHttp
 from tests.servers.httpd import Httpd
+from tests.servers.nginx import Nginx
+from tests.servers.oauth2 import OAuth2
 from tests.servers.seaweedfs import SeaweedFS, binary
+from tests.servers.sshd import Sshd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,4 +56,58 @@ def weed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     binary()
     certificate = request.getfixturevalue("certificate")
     with SeaweedFS.started(tmp_path_factory.mktemp("seaweedfs"), certificate) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def git_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Below it every git server finds its repositories."""
+    return tmp_path_factory.mktemp("git-root")
+
+
+@pytest.fixture(scope="session")
+def githttp(git_root: Path, certificate: tuple[Path, Path]) -> Iterator[GitHttp]:
+    with GitHttp.started(git_root, certificate) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gitdaemon(git_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitDaemon]:
+    with GitDaemon.started(git_root, tmp_path_factory.mktemp("git-daemon") / "log") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sshd() -> Iterator[Sshd]:
+    with Sshd.started() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return self_signed(tmp_path_factory.mktemp("client"))
+
+
+@pytest.fixture(scope="session")
+def oauth2() -> Iterator[OAuth2]:
+    with OAuth2.started() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nginx(
+    tmp_path_factory: pytest.TempPathFactory,
+    oauth2: OAuth2,
+    certificate: tuple[Path, Path],
+    client_certificate: tuple[Path, Path],
+) -> Iterator[Nginx]:
+    directory = tmp_path_factory.mktemp("nginx")
+    with Nginx.started(directory, certificate, client_certificate[0], f"{oauth2.url}/introspect") as server:
+        yield server
+
+
+@pytest.fixture
+def artifactory(tmp_path: Path) -> Iterator[Artifactory]:
+    (tmp_path / "repository").mkdir()
+    with Artifactory(tmp_path / "repository") as server:
         yield server
