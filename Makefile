@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo test test-real bench check format diagrams lock clean
+.PHONY: help setup demo test test-real bench fuzz check format diagrams lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -31,6 +31,9 @@ test-real: $(STAMP)  ## install and start the real servers (root, Debian), run e
 
 bench: $(STAMP)  ## benchmarks; every figure is a ratio
 	$(BIN)/python -m tests.benchmarks
+
+fuzz: $(STAMP)  ## change archives at random for two minutes, and see that none does harm
+	$(BIN)/python -m tests.fuzz --seconds 120
 
 check: $(STAMP)  ## lint, types, import contracts, generated files
 	$(BIN)/ruff check .

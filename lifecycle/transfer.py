@@ -153,7 +153,7 @@ def save_zip(driver: Driver, location: Location, source: Source, moved: Moved) -
     with ChunkReader(chunks) as stream:
         _save(driver, location.key, stream, expected.archived if expected else None)
     moved.objects = 1
-    links = f"{found.hard_links} hard links are stored as files of their own" if found.hard_links else ""
+    links = f"stored as files of their own: {found.hard_links} hard links" if found.hard_links else ""
     moved.note = "; ".join(note for note in (_left_out(found), links) if note)
 
 
@@ -202,7 +202,7 @@ def _left_out(found: TarStats) -> str:
     if not found.skipped:
         return ""
     shown = ", ".join(found.skipped[:3]) + (", …" if len(found.skipped) > 3 else "")
-    return f"{len(found.skipped)} entries are not stored: {shown}"
+    return f"not stored: {shown} ({len(found.skipped)} in all)"
 
 
 def _steady(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -31,7 +31,6 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a fifo that took the place of a file must not hang us; with regular files it does nothing.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
-_SPECIAL = {stat.S_IFIFO: headers.FIFO, stat.S_IFCHR: headers.CHARACTER, stat.S_IFBLK: headers.BLOCK_DEVICE}
 _NAMES = {
     stat.S_IFIFO: "a fifo", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket",
     stat.S_IFLNK: "a symbolic link",
@@ -136,12 +135,12 @@ def measure(root_fd: int, path: str) -> TarStats:
             elif one.entry.is_symlink():
                 found.symlinks += 1
             else:
-                found.files += 1
                 try:
                     status = one.entry.stat(follow_symlinks=False)
                 except OSError as error:
                     raise _named(error, path, one.path) from error
                 if stat.S_ISREG(status.st_mode):
+                    found.files += 1
                     found.bytes += status.st_size
                     found.hard_links += status.st_nlink > 1
     finally:
@@ -322,17 +321,16 @@ class _Writer:
         yield bytes(headers.padding(status.st_size))
 
     def _special(self, one: _Found, entry: os.DirEntry[str]) -> bytes:
-        """What has no content: a link, a fifo or a device; nothing for a socket, which no archive can hold."""
+        """A link. Nothing for a socket, which no archive can hold, nor for a fifo or a device, which no archive of a
+        step's should: whoever loads it, ours included, would have to refuse it.
+        """
         status = os.stat(entry.name, dir_fd=one.fd, follow_symlinks=False)
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFLNK:
             self._stats.symlinks += 1
             target = os.fsencode(os.readlink(entry.name, dir_fd=one.fd))
             return self._header(one.path, headers.SYMLINK, status, link=target)
-        if kind in _SPECIAL:
-            self._stats.files += 1
-            return self._header(one.path, _SPECIAL[kind], status)
-        if kind == stat.S_IFSOCK:
+        if kind in _NAMES:
             self._stats.skipped.append(f"{one.path!r}: {_NAMES[kind]}")
             return b""
         raise _changed(self._base, one.path)
@@ -342,13 +340,9 @@ class _Writer:
 
     def _header(self, path: str, kind: bytes, status: os.stat_result, *, size: int = 0, link: bytes = b"") -> bytes:
         name = self._name(path) + (b"/" if kind == headers.DIRECTORY else b"")
-        device = (0, 0)
-        if kind in (headers.CHARACTER, headers.BLOCK_DEVICE):
-            device = (os.major(status.st_rdev), os.minor(status.st_rdev))
         return headers.build(
-            name, kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, size, int(status.st_mtime), link,
-            device,
-        )  # fmt: skip
+            name, kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, size, int(status.st_mtime), link
+        )
 
 
 def _shown(base: str, path: str) -> str:

@@ -17,12 +17,10 @@ from lifecycle.files import HostMount, LocalFiles
 from lifecycle.ports import Container, Mount
 from runtimes.downward import EXECUTION, NODE_MESSAGE, OUTPUTS, TEMPLATE, write_annotations
 from tests.runtimes.conftest import HANGS, LocalPod
-from tests.servers.httpd import Httpd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.servers.httpd import Answer, Request
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 10.0
@@ -361,29 +359,3 @@ def entries(archive: Path) -> list[tuple[str, str, int, bytes | str]]:
             )
             for member in tar
         ]
-
-
-# --- servers ----------------------------------------------------------------------------------------------------------
-
-
-class RingingHttpd(Httpd):
-    """One that tells when it is asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._asked = threading.Semaphore(0)
-
-    def next(self, request: Request) -> Answer:
-        answer = super().next(request)
-        self._asked.release()
-        return answer
-
-    def await_request(self) -> None:
-        """Block until the next request has come."""
-        assert self._asked.acquire(timeout=HANGS)
-
-
-@pytest.fixture
-def httpd() -> Iterator[RingingHttpd]:
-    with RingingHttpd() as server:
-        yield server

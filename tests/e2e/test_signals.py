@@ -167,7 +167,7 @@ def test_a_signal_ends_loading_although_the_server_says_nothing_more(watched, ht
     ]  # fmt: skip
     watched.start({"inputs": {"artifacts": artifacts}, "outputs": SAVES, "container": shell("true")})
     for _ in artifacts:
-        httpd.await_request()
+        httpd.await_requests(1)
 
     watched.stop(number)
 
@@ -212,7 +212,7 @@ def test_a_signal_ends_the_wait_for_another_attempt(watched, httpd):
     url = httpd.on("/busy", Answer(503, headers={"Retry-After": "300"}))
     watched.start({"inputs": {"artifacts": [{"name": "a", "path": "/a", "http": {"url": url}}]},
                    "container": shell("true")})  # fmt: skip
-    httpd.await_request()
+    httpd.await_requests(1)
 
     watched.stop(signal.SIGTERM)
 
