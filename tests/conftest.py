@@ -8,14 +8,31 @@ from functools import cache
 import pytest
 
 from runtimes import kernel
-from tests.servers.fixtures import certificate, git_root, gitdaemon, githttp, httpd, secrets, sshd, weed
+from tests.servers.fixtures import (
+    artifactory,
+    certificate,
+    client_certificate,
+    git_root,
+    gitdaemon,
+    githttp,
+    httpd,
+    nginx,
+    oauth2,
+    secrets,
+    sshd,
+    weed,
+)
 
 __all__ = [
+    "artifactory",
     "certificate",
+    "client_certificate",
     "git_root",
     "gitdaemon",
     "githttp",
     "httpd",
+    "nginx",
+    "oauth2",
     "secrets",
     "sshd",
     "weed",
