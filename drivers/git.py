@@ -94,6 +94,7 @@ class GitDriver:
                     silence=10 * self._read_timeout,
                 )  # fmt: skip
                 _check_version(git.run("version"))
+                _check_readable(git)
                 remote = Remote(git.run("ls-remote", "--symref", "--end-of-options", address.url, network=True))
                 if not remote.refs and address.origin:
                     _check_empty(git, lent, address)
@@ -309,6 +310,19 @@ def _check_empty(git: Command, lent: Lent, address: Address) -> None:
         raise BadRequest(
             f"{git.where}: there is no such repository: what answers does not speak git", remedy="correct `repo`"
         )
+
+
+def _check_readable(git: Command) -> None:
+    """Git goes on without a configuration that it cannot read: without credentials, and with hooks."""
+    try:
+        git.run("config", "--global", "--get", "argoexec.readable")
+    except Failed as failed:
+        if failed.status < 0:
+            raise
+        raise Unsupported(
+            f"{git.where}: git cannot read what this process has in memory",
+            remedy="mount /proc, and start the executor as the user it runs as",
+        ) from failed
 
 
 def _check_version(text: str) -> None:

@@ -68,9 +68,9 @@ class Credentials:
         return _USERINFO.sub("", text)
 
     def _shown_as(self) -> list[str]:
-        user = self.username.reveal() if self.username else ""
+        user = self.username.reveal() if self.username else "git"
         password = self.password.reveal() if self.password else ""
-        secret = password or user  # a token may be given as the user
+        secret = password or (user if self.username else "")  # a token may be given as the user
         lines = self.key.reveal().splitlines() if self.key else []
         shown = [line for line in lines if len(line) > 15 and not line.startswith("-----")]
         if secret:
@@ -150,13 +150,16 @@ def _git_config(
         "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false",  # would go on in the background
         f"[http]\n\tlowSpeedLimit = 1\n\tlowSpeedTime = {max(1, round(patience))}",
         "[credential]\n\thelper =",
+        "[argoexec]\n\treadable = true",
     ]
     # The same host, and for http the same scheme and port: a submodule may name any other.
     origin = address.origin or f"https://{_bracketed(address.host)}"
     user = credentials.username or address.username
     password = credentials.password or address.password
     if address.host and (user or password):
-        answer = f"username={user.reveal() if user else ''}\npassword={password.reveal() if password else ''}\n"
+        # git sends nothing at all for an empty user; hosts that take a token as the password take any user with it.
+        name = (user.reveal() if user else "") or "git"
+        answer = f"username={name}\npassword={password.reveal() if password else ''}\n"
         path = file("git-password", answer)
         helper = f'!f() {{ test \\"$1\\" = get && cat {path}; }}; f'
         sections.append(f'[credential "{origin}"]\n\thelper = "{helper}"')

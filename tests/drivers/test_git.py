@@ -574,6 +574,16 @@ def test_a_repository_above_the_directory_is_not_used(tmp_path, secrets, reposit
     assert fetch(tmp_path, secrets, repository.path).branch == "main"
 
 
+def test_a_configuration_that_git_cannot_read_is_not_gone_without(tmp_path, secrets, repository, monkeypatch):
+    """As when /proc is not mounted: git itself would only warn."""
+    real = shutil.which("git")
+    program_before_git(tmp_path, monkeypatch, f'GIT_CONFIG_GLOBAL=/proc/none exec {real} "$@"')
+    found = failure(tmp_path, secrets, repository.path)
+
+    assert type(found) is Unsupported
+    assert "/proc" in found.remedy
+
+
 def test_without_git_the_remedy_is_to_install_it(tmp_path, secrets, repository, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     found = failure(tmp_path, secrets, repository.path)
@@ -598,7 +608,7 @@ def test_a_git_that_is_killed_is_worth_another_attempt(tmp_path, secrets, reposi
 
 def test_what_git_says_beyond_our_knowledge_is_shown(tmp_path, secrets, repository, monkeypatch):
     program_before_git(
-        tmp_path, monkeypatch, 'test "$1" = version || { echo "fatal: the moon is full" >&2; exit 3; }\n'
+        tmp_path, monkeypatch, 'test "$1" != ls-remote || { echo "fatal: the moon is full" >&2; exit 3; }\n'
     )
     found = failure(tmp_path, secrets, repository.path)
 
@@ -631,7 +641,7 @@ def hanging_git(tmp_path: Path) -> tuple[Path, Path]:
     program.parent.mkdir()
     os.mkfifo(started)
     program.write_text(
-        '#!/bin/sh\ntest "$1" = version && { echo git version 2.50; exit; }\n'
+        '#!/bin/sh\ntest "$1" = ls-remote || { echo git version 2.50; exit; }\n'
         f"sleep 1000 &\necho $$ $! >{started}\nwait\n"
     )
     program.chmod(0o755)

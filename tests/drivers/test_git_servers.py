@@ -113,6 +113,23 @@ def test_a_configured_password_goes_with_the_user_of_the_url(tmp_path, creds, gi
     assert fetch(tmp_path, creds, url, passwordSecret=HTTP["passwordSecret"]).branch == "main"
 
 
+@pytest.mark.parametrize(
+    ("names", "sent"),
+    [
+        (("username", "password"), f"{USER}:{PASSWORD}"),
+        (("password",), f"git:{PASSWORD}"),  # a token; git itself would send nothing without a user
+        (("username",), f"{USER}:"),
+    ],
+)
+def test_a_user_or_a_password_may_be_alone(tmp_path, creds, httpd: Httpd, names, sent):
+    wants = Answer(401, b"", {"WWW-Authenticate": 'Basic realm="x"'})
+    httpd.on("/r.git/info/refs?service=git-upload-pack", wants)
+    found = failure(tmp_path, creds, f"{httpd.url}/r.git", **{f"{name}Secret": HTTP[f"{name}Secret"] for name in names})
+
+    assert type(found) is Unauthorized
+    assert authorizations(httpd)[-1] == f"Basic {base64.b64encode(sent.encode()).decode()}"
+
+
 def test_a_public_repository_needs_none(tmp_path, secrets, githttp: GitHttp, repository):
     assert fetch(tmp_path, secrets, f"{githttp.url}/public/module/origin.git").branch == "main"
 
