@@ -8,6 +8,9 @@ from functools import cache
 import pytest
 
 from runtimes import kernel
+from tests.servers.fixtures import certificate, httpd, secrets, weed
+
+__all__ = ["certificate", "httpd", "secrets", "weed"]  # fixtures for everybody
 
 REAL = os.environ.get("ARGOEXEC_TEST_REAL") == "1"
 

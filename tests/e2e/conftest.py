@@ -18,7 +18,6 @@ from lifecycle.ports import Container, Mount
 from runtimes.downward import EXECUTION, NODE_MESSAGE, OUTPUTS, TEMPLATE, write_annotations
 from tests.runtimes.conftest import HANGS, LocalPod
 from tests.servers.httpd import Httpd
-from tests.servers.seaweedfs import SeaweedFS, binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -365,13 +364,6 @@ def entries(archive: Path) -> list[tuple[str, str, int, bytes | str]]:
 
 
 # --- servers ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    binary()
-    with SeaweedFS.started(tmp_path_factory.mktemp("seaweedfs")) as server:
-        yield server
 
 
 class RingingHttpd(Httpd):

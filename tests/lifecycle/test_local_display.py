@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.local.display import Display, _Console
+from lifecycle.local.display import Display, _Console, _LiveLine
+from lifecycle.pod import INIT_TABLE
 from lifecycle.wording import harmless
 
 
@@ -76,3 +77,20 @@ def test_failed_attempts_and_notes_are_said_at_once_and_other_lines_are_not():
     display.told("enter", {"phase": "waiting"})
 
     assert out.getvalue() == "  ! input a: attempt 1: down; again in 1.5 s\n  · so it is\n"
+
+
+def test_the_line_at_the_bottom_tells_how_far_and_how_fast_transfers_are():
+    class Loading:
+        phase = INIT_TABLE["loading"]
+        seconds = 3.0
+
+    line, stay = _LiveLine(), Loading()
+    line.begin(stay)
+    line.moved("input model", 0, 8 << 20)
+    line.moved("input list", 10, None)
+    stay.seconds = 5.0
+    line.moved("input model", 2 << 20, 8 << 20)
+
+    assert line.__rich__().plain.endswith(
+        "loading · 5 s · input model 2.0 MiB of 8.0 MiB at 1.0 MiB/s · input list 10 B at 5 B/s"
+    )

@@ -1,0 +1,53 @@
+"""The servers as fixtures, one of each for the whole run; `tests/conftest.py` gives them to every test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lifecycle.secret import SecretReader
+from tests.servers.certificates import self_signed
+from tests.servers.httpd import Httpd
+from tests.servers.seaweedfs import SeaweedFS, binary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Secrets(SecretReader):
+    """Mounted secrets that a test can write."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.root = root
+
+    def write(self, name: str, **values: str) -> None:
+        (self.root / name).mkdir(parents=True, exist_ok=True)
+        for key, value in values.items():
+            (self.root / name / key).write_text(value)
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Secrets:
+    return Secrets(tmp_path / "secrets")
+
+
+@pytest.fixture
+def httpd() -> Iterator[Httpd]:
+    with Httpd() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return self_signed(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="session")
+def weed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[SeaweedFS]:
+    binary()
+    certificate = request.getfixturevalue("certificate")
+    with SeaweedFS.started(tmp_path_factory.mktemp("seaweedfs"), certificate) as server:
+        yield server
