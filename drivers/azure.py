@@ -179,8 +179,17 @@ class AzureDriver:
         return self._system().service_client.get_blob_client(self._container, key)
 
     def begin(self, work: Any) -> Future[Any]:
-        """Start a coroutine."""
-        return asyncio.run_coroutine_threadsafe(work, self._system().loop)
+        """Start a coroutine.
+
+        Raises:
+            Exception: there is no file system to be had, such as for want of credentials.
+        """
+        try:
+            loop = self._system().loop
+        except BaseException:
+            work.close()  # else Python complains that nobody has awaited it
+            raise
+        return asyncio.run_coroutine_threadsafe(work, loop)
 
     def _opened(self, key: str, offset: int, version: str) -> BinaryIO:
         fetch = partial(self._fetch, key)

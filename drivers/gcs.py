@@ -209,8 +209,17 @@ class GcsDriver:
             return answer.status, answer.headers, body
 
     def begin(self, work: Any) -> Future[Any]:
-        """Start a coroutine."""
-        return asyncio.run_coroutine_threadsafe(work, self._system().loop)
+        """Start a coroutine.
+
+        Raises:
+            Exception: there is no file system to be had, such as for want of credentials.
+        """
+        try:
+            loop = self._system().loop
+        except BaseException:
+            work.close()  # else Python complains that nobody has awaited it
+            raise
+        return asyncio.run_coroutine_threadsafe(work, loop)
 
     def _call(self, method: str, url: str) -> tuple[int, Mapping[str, str], bytes]:
         answer: tuple[int, Mapping[str, str], bytes] = in_loop(self._system().loop, self.ask(method, url))
