@@ -40,8 +40,10 @@ _VERSIONS: Final = ("ETag", "etag", "generation", "mtime", "LastModified", "last
 class FsspecDriver:
     """Any of fsspec's filesystems. Each thread has its own: those over ftp and sftp cannot be shared."""
 
-    def __init__(self, config: Mapping[str, Any], secrets: SecretReader) -> None:
+    def __init__(self, config: Mapping[str, Any], secrets: SecretReader, *, read_timeout: float = 60.0) -> None:
         """Reads the secrets among the options; filesystems are made when a URL names one.
+
+        ``read_timeout`` is between two pieces of an SFTP server's answer, in seconds; other backends have their own.
 
         Raises:
             InputError: the options are not an object, or a selector in them is wrong.
@@ -52,6 +54,7 @@ class FsspecDriver:
             raise InputError("expected an object", place="fsspec.options")
         self._revealed: list[Secret] = []
         self._options: dict[str, Any] = self._resolved(options, secrets)
+        self._read_timeout = read_timeout
         self._here = threading.local()
 
     def open(self, key: str) -> BinaryIO:
@@ -75,6 +78,7 @@ class FsspecDriver:
             LifecycleError: what else the backend raised.
         """
         with self._translating("reading", key):
+            self._here.__dict__.clear()  # a rest is asked for when a connection broke: that of this thread may be it
             system, file, about = self._opened(key)
             if _version(about) != version:
                 file.close()
@@ -175,7 +179,7 @@ class FsspecDriver:
                 place="fsspec.options",
             ) from self._cause(error)
         if is_sftp(system):
-            tune(system)
+            tune(system, self._read_timeout)
         if "::" not in key:  # the parts of a chain have paths of their own
             systems[origin] = system
         return system, path

@@ -15,6 +15,7 @@ from lifecycle.errors import (
     LifecycleError,
     NotFound,
     Permanent,
+    TimedOut,
     Unauthorized,
     Unavailable,
     Unsupported,
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ABSENT: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_TYPES: Final[tuple[tuple[Any, type[LifecycleError], str], ...]] = (
+    (ABSENT, NotFound, "there is no such object"),
+    (NotImplementedError, Unsupported, "this filesystem cannot do that"),
+    (socket.gaierror, Unavailable, "the host name cannot be resolved"),  # not NotFound, which `optional` would forgive
+    (TimeoutError, TimedOut, "no answer in time"),
+    (EOFError, Unavailable, "the server ended the connection"),
+)
 
 
 def meaning(error: Exception, where: str, *, redacted: Callable[[Exception], str], secret: bool) -> LifecycleError:
@@ -48,16 +56,11 @@ def meaning(error: Exception, where: str, *, redacted: Callable[[Exception], str
 
 
 def _of_type(error: Exception, where: str, redacted: Callable[[Exception], str]) -> LifecycleError | None:
-    if isinstance(error, ABSENT):
-        return NotFound(f"{where}: there is no such object")
-    if isinstance(error, NotImplementedError):
-        return Unsupported(f"{where}: this filesystem cannot do that")
     if isinstance(error, ImportError):
         return Unsupported(f"{where}: {redacted(error)}", remedy="add the package to the executor's image")
-    if isinstance(error, socket.gaierror):  # not NotFound, which `optional` would forgive
-        return Unavailable(f"{where}: the host name cannot be resolved")
-    if isinstance(error, EOFError):
-        return Unavailable(f"{where}: the server ended the connection")
+    for kinds, known, text in _TYPES:
+        if isinstance(error, kinds):
+            return known(f"{where}: {text}")
     return None
 
 

@@ -329,7 +329,8 @@ class _Upload:
             total = str(end) if last else "*"
             span = f"{self._sent}-{end - 1}" if rest else "*"
             headers = {"Content-Range": f"bytes {span}/{total}", "Content-Length": str(len(rest))}
-            status, answer, _ = await self._driver.ask("PUT", self._session, headers, rest)
+            # Not PUT, which aiohttp sends anew when a connection breaks: the store may have kept some of the part.
+            status, answer, _ = await self._driver.ask("POST", self._session, headers, rest)
             if status != 308:
                 return
             kept = int(answer["Range"].rpartition("-")[2]) + 1 if "Range" in answer else 0

@@ -30,14 +30,7 @@ from tests.servers.azurite import KEY, Azurite
 from tests.servers.httpd import Answer, Httpd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    with Azurite.started(tmp_path_factory.mktemp("azurite")) as server:
-        yield server
 
 
 @pytest.fixture

@@ -15,14 +15,7 @@ from lifecycle.errors import NotFound, Unauthorized, Unavailable
 from tests.servers.sftp import Sftp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture(scope="session")
-def sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sftp]:
-    with Sftp.started(tmp_path_factory.mktemp("sshd")) as server:
-        yield server
 
 
 @pytest.fixture
