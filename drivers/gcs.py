@@ -193,7 +193,8 @@ class GcsDriver:
 
         system = self._made
         sent = {"User-Agent": "argoexec", "Accept-Encoding": "identity", **(headers or {})}
-        await asyncio.to_thread(system.credentials.apply, sent)  # may ask for a token, and blocks
+        if system.credentials.credentials is not None:  # else anonymous
+            await asyncio.to_thread(system.credentials.apply, sent)  # may ask for a token, and blocks
         session = await system._set_session()  # noqa: SLF001 - there is no public name
         async with session.request(
             method,

@@ -330,3 +330,24 @@ def test_a_process_that_used_it_ends_at_once_and_says_nothing(httpd: Httpd):
         check=True,
     )
     assert (done.stdout, done.stderr) == (b"b'data'\n", b"")
+
+
+def test_a_child_that_is_forked_has_a_thread_of_its_own(httpd: Httpd):
+    httpd.on(MEDIA, Answer(200, b"data", GENERATION))
+    program = (
+        "import os; from drivers.gcs import GcsDriver; from lifecycle.secret import SecretReader\n"
+        "from pathlib import Path\n"
+        "read = lambda: GcsDriver({'bucket': 'artifacts'}, SecretReader(Path('/'))).open('it').read()\n"
+        "assert read() == b'data'\n"
+        "child = os.fork()\n"
+        "if child == 0: os._exit(7 if read() == b'data' else 1)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), read())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env=os.environ | {"STORAGE_EMULATOR_HOST": httpd.url},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == (b"7 b'data'\n", b"")
