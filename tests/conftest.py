@@ -9,12 +9,24 @@ import pytest
 
 from runtimes import kernel
 from tests.servers.bridged import azurite, gcs, sftp
-from tests.servers.fixtures import certificate, httpd, secrets, weed
+from tests.servers.fixtures import certificate, git_root, gitdaemon, githttp, httpd, secrets, sshd, weed
 
 # Nothing above imports it: an assertion of the suite then shows its values, as those of a test do.
 pytest.register_assert_rewrite("drivers.conformance")
 
-__all__ = ["azurite", "certificate", "gcs", "httpd", "secrets", "sftp", "weed"]  # fixtures for everybody
+__all__ = [
+    "azurite",
+    "certificate",
+    "gcs",
+    "git_root",
+    "gitdaemon",
+    "githttp",
+    "httpd",
+    "secrets",
+    "sftp",
+    "sshd",
+    "weed",
+]  # fixtures for everybody
 
 REAL = os.environ.get("ARGOEXEC_TEST_REAL") == "1"
 
