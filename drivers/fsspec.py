@@ -105,7 +105,7 @@ class FsspecDriver:
         renamed = is_sftp(system)
         name = _part_of(path) if renamed else path
         with self._translating("writing", key):
-            before = None if renamed else _found(system, name)
+            before = None if renamed else _before(system, name)
             try:
                 target = system.open(name, "wb")
             except FileNotFoundError:  # no such directory; object stores have none, and make no bucket this way
@@ -304,6 +304,17 @@ def _found(system: Any, path: str) -> dict[str, Any] | None:
     return None
 
 
+def _before(system: Any, path: str) -> dict[str, Any] | None:
+    """What is there before a save: ``None`` is nothing, and an empty answer that nobody knows."""
+    try:
+        system.invalidate_cache()
+        return dict(system.info(path))
+    except ABSENT:
+        return None
+    except Exception:  # noqa: BLE001 - such as who may write there and not read; the save will tell the rest
+        return {}
+
+
 def _version(about: Mapping[str, Any]) -> str:
     """What tells this content from others: the size, and an ETag, a generation or a time; empty without any."""
     marks = [f"{name}={about[name]}" for name in _VERSIONS if about.get(name)]
@@ -326,7 +337,8 @@ def _discard(system: Any, path: str, target: Any, before: dict[str, Any] | None)
         else:
             target.close()
     with suppress(Exception):
-        if before is None or _found(system, path) != before:
+        in_place = not isinstance(target, AbstractBufferedFile)
+        if before is None or in_place or (before and _found(system, path) != before):
             system.rm_file(path)
 
 

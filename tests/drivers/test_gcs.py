@@ -27,7 +27,7 @@ from lifecycle.errors import (
     Unsupported,
 )
 from lifecycle.ports import StoredObject
-from tests.servers.gcs import Gcs
+from tests.servers.gcs import Gcs, service_account
 from tests.servers.httpd import Answer, Httpd
 
 
@@ -227,25 +227,6 @@ def test_folder_markers_are_no_objects(driver: GcsDriver, httpd: Httpd):
     httpd.on(f"{target}&pageToken=more", Answer(200, json.dumps(second).encode()))
 
     assert list(driver.list("d")) == [StoredObject("a/b", 3)]
-
-
-def service_account(token_uri: str) -> str:
-    """The JSON key of an account that nobody has."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    key = rsa.generate_private_key(65537, 2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return json.dumps(
-        {
-            "type": "service_account",
-            "private_key": key.decode(),
-            "private_key_id": "1",
-            "client_email": "tests@argoexec.example",
-            "token_uri": token_uri,
-        }
-    )
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ It is a Python package in the servers' environment, whose interpreter ``ARGOEXEC
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -55,6 +56,25 @@ class Gcs:
         finally:
             process.kill()
             process.wait()
+
+
+def service_account(token_uri: str) -> str:
+    """The JSON key of an account that nobody has."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return json.dumps(
+        {
+            "type": "service_account",
+            "private_key": key.decode(),
+            "private_key_id": "1",
+            "client_email": "tests@argoexec.example",
+            "token_uri": token_uri,
+        }
+    )
 
 
 def python() -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
 
 from drivers.gcs import GcsDriver
 from drivers.objects import BLOCK
-from tests.drivers.test_gcs import service_account
 from tests.faults.stage import Scene, Stage, fault
-from tests.servers.gcs import Gcs
+from tests.servers.gcs import Gcs, service_account
 from tests.servers.httpd import Answer, Httpd
 from tests.servers.proxy import Fault, Proxy
 
@@ -84,7 +84,7 @@ def expired(stage: Stage) -> Iterator[Scene]:
 def gone_while_loading(stage: Stage) -> Iterator[Scene]:
     gcs: Gcs = stage.fixture("gcs")
     at(stage, gcs.url)
-    GcsDriver({"bucket": "artifacts"}, stage.secrets).save("it", _stream(DATA), None)
+    GcsDriver({"bucket": "artifacts"}, stage.secrets).save("it", io.BytesIO(DATA), None)
     with Proxy(gcs.url.removeprefix("http://")) as proxy:
         at(stage, f"http://{proxy.address}")
         proxy.plan(Fault("cut", after=BLOCK // 2))
@@ -128,9 +128,3 @@ def disk_full(stage: Stage) -> Iterator[Scene]:
     httpd.on(MEDIA, Answer(200, DATA))
     with stage.small_disk(1 << 20) as room:
         yield Scene(LOCATION, room=room)
-
-
-def _stream(data: bytes) -> Any:
-    import io
-
-    return io.BytesIO(data)

@@ -1,5 +1,5 @@
-# Azurite, Azure's own emulator, which verifies account keys and SAS tokens. 3.35 is the last one that names Node 10 to
-# 20 as enough: Debian 12 has 18, and 3.36 asks for 21. The lock names no registry, so any mirror npm knows will do.
+# Azurite, Azure's own emulator, which verifies account keys and SAS tokens. Debian 12 has Node 18: 3.35 runs with it,
+# though npm warns of some dependencies that name 20; 3.36 asks for 21. The lock names no registry: any mirror will do.
 if ! command -v npm >/dev/null; then
   debian nodejs npm
 fi
