@@ -74,10 +74,11 @@ def gone_while_loading(stage: Stage) -> Iterator[Scene]:
     where = location(stage, azurite.endpoint, azurite.container)
     AzureDriver(where["azure"], stage.secrets).save("it", io.BytesIO(DATA), None)
     with Proxy(azurite.endpoint.removeprefix("http://").partition("/")[0]) as proxy:
-        # The library asks for a range up to three times by itself, a second apart.
-        proxy.plan(Fault("cut", after=BLOCK // 2, times=3))
-        yield Scene(location(stage, f"http://{proxy.address}/{ACCOUNT}", azurite.container), DATA)
-        assert len(proxy.met) == 3
+        # The library asks for a range up to three times by itself, a second apart: all of them within one attempt.
+        proxy.plan(Fault("cut", after=BLOCK // 2, times=100))
+        there = location(stage, f"http://{proxy.address}/{ACCOUNT}", azurite.container)
+        yield Scene(there, DATA, on_attempt=lambda _: proxy.plan())
+        assert 1 <= len(proxy.met) <= 3
 
 
 @fault("server gone in mid-transfer", "save")
@@ -90,9 +91,10 @@ def gone_while_saving(stage: Stage) -> Iterator[Scene]:
             return stream.read()
 
     with Proxy(azurite.endpoint.removeprefix("http://").partition("/")[0]) as proxy:
-        proxy.plan(Fault("cut", after=BLOCK, upward=True, times=2))
+        # aiohttp sends a PUT again by itself, once, if the connection broke in some ways and not in others.
+        proxy.plan(Fault("cut", after=BLOCK, upward=True, times=100))
         there = location(stage, f"http://{proxy.address}/{ACCOUNT}", azurite.container, blob="saved")
-        yield Scene(there, DATA, stored=stored)
+        yield Scene(there, DATA, stored=stored, on_attempt=lambda _: proxy.plan())
         assert proxy.met
 
 
