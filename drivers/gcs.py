@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import quote, urlencode
 
 from drivers.body import Body
-from drivers.http import retry_after
+from drivers.http_errors import retry_after
 from drivers.network import causes
 from drivers.objects import (
     BLOCK,

@@ -1,43 +1,35 @@
-"""HTTP artifacts: GET of a URL (spec 3.2, 5.29).
-
-urllib3 alone: fsspec's http filesystem takes twice the time and 120 ms more to import. Redirects are followed
-here, one request each, because three things are decided anew for every hop: the proxy, the credentials (which do
-not leave the host they were given for), and the scheme.
-"""
+"""HTTP artifacts: GET and PUT of a URL (spec 3.2, 5.29)."""
 # ruff: noqa: ARG002 - the signatures are the port's
 
 from __future__ import annotations
 
-import base64
-import email.utils
-import threading
-import time
+import contextlib
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 import urllib3.exceptions
 
 from drivers.body import Body
-from drivers.network import broken
-from lifecycle.errors import BadRequest, Forbidden, NotFound, Throttled, Unauthorized, Unavailable, Unsupported
-from lifecycle.location import without_userinfo
+from drivers.http_auth import credentials
+from drivers.http_client import Client
+from drivers.http_errors import translated, when
+from drivers.http_upload import SMALL, Upload
+from drivers.http_url import is_webhdfs, overwrites, split, with_operation
+from drivers.spool import read_up_to, spooled
+from lifecycle.errors import BadRequest, LifecycleError, NotFound, Transient, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lifecycle.errors import LifecycleError
+    from drivers.http_auth import Credentials
     from lifecycle.ports import StoredObject
     from lifecycle.secret import SecretReader
 
-_REDIRECTS = {301, 302, 303, 307, 308}
-_HOPS: Final = 10
-_CA_REMEDY: Final = "put the issuing CA into the system's store, or name a PEM file of it in SSL_CERT_FILE"
+_PAGE: Final = 64 * 1024  # bytes; more behind an upload is not read to keep the connection
 
 
 class HttpDriver:
-    """Reads URLs. The configured ``headers`` go with every request to the URL's own host, and only there."""
+    """Reads and writes URLs."""
 
     def __init__(
         self,
@@ -46,22 +38,30 @@ class HttpDriver:
         *,
         connect_timeout: float = 15.0,
         read_timeout: float = 60.0,
+        answer_timeout: float = 300.0,
     ) -> None:
-        """``read_timeout`` is between two pieces of an answer; there is no limit for the whole.
+        """Reads the secrets; nothing is sent. There is no limit for the whole of a transfer.
+
+        Args:
+            config: of the location: ``headers``, ``auth``, ``saveStreamViaFile``.
+            secrets: where those it names are mounted.
+            connect_timeout: seconds.
+            read_timeout: seconds between two pieces.
+            answer_timeout: seconds for the answer to a PUT, from the end of its body.
 
         Raises:
-            BadRequest: the headers are not a list of names and values.
-            Unsupported: ``auth`` is asked for.
+            BadRequest: the headers, or what is asked of ``auth``, cannot work.
+            Unauthorized: a secret it names is not there.
         """
-        if config.get("auth"):
-            raise Unsupported(
-                "http artifacts with `auth` come with a later release of this executor",
-                remedy="for now give an Authorization header under `headers`",
-            )
-        self._headers = _headers(config.get("headers"))
-        self._timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
-        self._pools: dict[str, urllib3.PoolManager] = {}
-        self._lock = threading.Lock()
+        self._via_file = config.get("saveStreamViaFile") or False
+        if not isinstance(self._via_file, bool):
+            raise BadRequest("`saveStreamViaFile` of an http artifact is true or false")
+        self._client = Client(
+            self._credentials(config, secrets),
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            answer_timeout=answer_timeout,
+        )
 
     def open(self, key: str) -> BinaryIO:
         """The body of a 2xx answer; an error page is never an artifact.
@@ -72,80 +72,102 @@ class HttpDriver:
             Throttled, Unavailable, TimedOut: worth another attempt.
             Permanent: no TLS connection can be made.
         """
-        url, own = key, True
-        for _ in range(_HOPS):
-            parts = _split(url)
-            where = f"GET {without_userinfo(url)}"
-            response = self._get(parts, where, own=own)
-            if response.status not in _REDIRECTS or not response.headers.get("Location"):
-                break
-            response.close()
-            url = urljoin(url, response.headers["Location"])
-            own = own and _origin(_split(url)) == _origin(parts)
-        else:
-            raise BadRequest(f"GET {without_userinfo(key)}: more than {_HOPS} redirects")
-        if not 200 <= response.status < 300:
-            response.close()
-            raise _refused(where, response)
-        length = response.headers.get("Content-Length", "")
-        return Body(
-            _Undecoded(response), where, int(length) if length.isdecimal() else None, lambda e: _translated(where, e)
-        )
+        return self._open(key)[0]
 
-    def save(self, key: str, stream: BinaryIO, size_hint: int | None) -> None:
-        """Not in this release.
+    def open_rest(self, key: str, offset: int, version: str) -> BinaryIO:
+        """The body from byte ``offset`` on, if it is still that version (RFC 9110, 13.1.5 and 14.2).
 
         Raises:
-            Unsupported: always.
+            NotFound: it is another by now.
+            Unavailable: the server gives the whole instead, or another part.
+            LifecycleError: as ``open``.
         """
-        raise Unsupported(
-            "saving to an http location comes with a later release of this executor",
-            remedy="give the output artifact an s3 or fsspec location",
-        )
+        condition = self._condition(version)
+        headers = {"Range": f"bytes={offset}-", **condition}
+        response, where = self._client.exchange("GET", key, headers=headers)
+        now = self._version(response.headers)
+        if response.status == 206 and (now == version or (condition and not now)):
+            begins = response.headers.get("Content-Range", "").partition("-")[0].split()
+            if begins == ["bytes", str(offset)]:
+                return _body(response, where, version)
+            response.close()
+            raise Unavailable(f"{where}: asked for what is behind byte {offset}, the server gave another part")
+        if response.status == 200 and now == version:
+            response.close()
+            raise Unavailable(f"{where}: the server does not give the rest of it")
+        if response.status in {200, 206, 416}:
+            response.close()
+            raise NotFound(f"{where}: it is another by now")
+        raise self._client.refused(where, response)
+
+    def save(self, key: str, stream: BinaryIO, size_hint: int | None) -> None:
+        """PUT the stream: up to 1 MiB from memory, more in chunks while it comes, or from a file.
+
+        All or nothing: a body that breaks off lacks its last chunk, or bytes of its length, and a server does not keep
+        it. WebHDFS does: there the file is deleted, if it was one to overwrite.
+
+        Raises:
+            LifecycleError: what the server answered.
+            Exception: whatever the stream raised.
+        """
+        head = read_up_to(stream, SMALL)
+        if len(head) < SMALL:
+            self._put(key, Upload(head))
+        elif self._via_file:
+            with spooled(head, stream) as (file, size):
+                self._put(key, Upload(b"", file, size=size, seekable=True))
+        else:
+            self._put(key, Upload(head, stream))
 
     def list(self, key: str) -> Iterator[StoredObject]:
         """Nothing: HTTP knows no directories."""
         return iter(())
 
     def delete(self, key: str) -> None:
-        """Not in this release.
+        """DELETE; 404 and 410 are success.
 
         Raises:
-            Unsupported: always.
+            LifecycleError: what else the server answered.
         """
-        raise Unsupported("deleting from an http location comes with a later release of this executor")
+        parts = split(key)
+        url = with_operation(parts, "DELETE") if is_webhdfs(parts) else key
+        response, where = self._client.exchange("DELETE", url)
+        if response.status not in {404, 410} and not 200 <= response.status < 300:
+            raise self._client.refused(where, response)
+        _page(response)
 
-    def _get(self, parts: SplitResult, where: str, *, own: bool) -> urllib3.BaseHTTPResponse:
-        # identity: a transfer encoding would hide the artifact's size and unpack what is meant to be packed.
-        headers = urllib3.HTTPHeaderDict({"Accept-Encoding": "identity", "User-Agent": "argoexec"})
-        if parts.username is not None:
-            headers["Authorization"] = _basic(parts)
-        if own:
-            for name, _ in self._headers:
-                headers.discard(name)
-            for name, value in self._headers:
-                headers.add(name, value)
+    def _credentials(self, config: Mapping[str, Any], secrets: SecretReader) -> Credentials:
+        return credentials(config, secrets)
+
+    def _version(self, headers: Mapping[str, str]) -> str:
+        return validator(headers)
+
+    def _condition(self, version: str) -> dict[str, str]:
+        return {"If-Range": version}
+
+    def _open(self, key: str) -> tuple[Body, Mapping[str, str]]:
+        response, where = self._client.exchange("GET", key)
+        if not 200 <= response.status < 300:
+            raise self._client.refused(where, response)
+        version = self._version(response.headers) if response.status == 200 else ""
+        return _body(response, where, version), response.headers
+
+    def _put(self, key: str, upload: Upload, headers: Mapping[str, str] | None = None) -> bytes:
+        """Send, and give the beginning of what the server says to it."""
         try:
-            return self._pool(parts).request(
-                "GET", _bare(parts), headers=headers, timeout=self._timeout,
-                redirect=False, retries=False, preload_content=False, decode_content=False,
-            )  # fmt: skip
-        except ValueError as error:
-            # from None: these hold the URL with its query, or a header's value.
-            raise BadRequest(f"{where}: the URL or a header cannot be sent ({type(error).__name__})") from None
-        except urllib3.exceptions.HTTPError as error:
-            raise _translated(where, error) from error
-
-    def _pool(self, parts: SplitResult) -> urllib3.PoolManager:
-        """The connections of this driver, one set for each proxy that the environment prescribes."""
-        proxy = ""
-        if not proxy_bypass(parts.netloc.rpartition("@")[2]):
-            proxies = getproxies()
-            proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
-        with self._lock:
-            if proxy not in self._pools:
-                self._pools[proxy] = _proxied(proxy) if proxy else urllib3.PoolManager(maxsize=16)
-            return self._pools[proxy]
+            response, where = self._client.exchange("PUT", key, headers=headers, upload=upload)
+            if not 200 <= response.status < 300:
+                raise self._client.refused(where, response, chunked=upload.size is None)
+            if not upload.done:
+                response.close()
+                raise Unavailable(f"{where}: the server answered {response.status} before it had the whole body")
+        except Exception as error:
+            broke = upload.failure is not None or isinstance(error, Transient)
+            if broke and upload.begun and overwrites(split(key)):  # WebHDFS keeps what came before a break
+                with contextlib.suppress(LifecycleError):  # the error that led here is the one to report
+                    self.delete(key)
+            raise
+        return _page(response)
 
 
 class _Undecoded:
@@ -164,84 +186,32 @@ class _Undecoded:
         self._response.close()
 
 
-def _headers(raw: Any) -> list[tuple[str, str]]:
-    if not isinstance(raw or [], list) or not all(
-        isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("value", ""), str)
-        for one in raw or []
-    ):
-        raise BadRequest("`headers` of an http artifact is a list of objects with name and value")
-    return [(one["name"], one.get("value", "")) for one in raw or []]
+def validator(headers: Mapping[str, str]) -> str:
+    """What tells this content from others at the same URL, for ``If-Range``; empty where nothing does for sure.
+
+    A strong ETag. Without any ETag the time of the last change, if it was over when the answer was made (RFC 9110,
+    8.8.2.2): within one second a file can change twice.
+    """
+    tag = headers.get("ETag", "")
+    if headers.get("Accept-Ranges", "").strip().lower() == "none" or (tag and not tag.startswith('"')):
+        return ""
+    changed, now = when(headers.get("Last-Modified", "")), when(headers.get("Date", ""))
+    if not tag and changed is not None and now is not None and now - changed >= 1:
+        return headers["Last-Modified"]
+    return tag
 
 
-def _split(url: str) -> SplitResult:
+def _body(response: urllib3.BaseHTTPResponse, where: str, version: str) -> Body:
+    length = response.headers.get("Content-Length", "")
+    size = int(length) if length.isdecimal() else None
+    return Body(_Undecoded(response), where, size, lambda error: translated(where, error), version)
+
+
+def _page(response: urllib3.BaseHTTPResponse) -> bytes:
+    """The beginning of an answer; when that is all of it, the connection serves the next request."""
     try:
-        parts = urlsplit(url)
-        usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, an IPv6 address that is none; from None: it names the URL
-        raise BadRequest("the URL of an http artifact cannot be parsed") from None
-    if parts.scheme not in {"http", "https"} or not usable:
-        raise BadRequest(
-            f"an http artifact is read from an http or https URL, not from {without_userinfo(url)}",
-            remedy="for files and other stores use an `fsspec` location",
-        )
-    return parts
-
-
-def _bare(parts: SplitResult) -> str:
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
-
-
-def _origin(parts: SplitResult) -> tuple[str, str | None, int]:
-    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def _basic(parts: SplitResult) -> str:
-    pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-    return f"Basic {base64.b64encode(pair.encode()).decode()}"
-
-
-def _proxied(proxy: str) -> urllib3.ProxyManager:
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    if parts.scheme not in {"http", "https"}:
-        raise BadRequest(
-            f"the proxy {without_userinfo(proxy)} is neither http nor https",
-            remedy="correct http_proxy, https_proxy or all_proxy, or exempt the host with no_proxy",
-        )
-    headers = {"Proxy-Authorization": _basic(parts)} if parts.username is not None else None
-    return urllib3.ProxyManager(_bare(parts), maxsize=16, proxy_headers=headers)
-
-
-def _refused(where: str, response: urllib3.BaseHTTPResponse) -> LifecycleError:
-    status = response.status
-    text = f"{where}: {status} {response.reason or ''}".rstrip()
-    if status == 404:
-        return NotFound(text)
-    if status in {401, 407}:
-        return Unauthorized(text, remedy="correct the credentials in `headers`, in the URL, or of the proxy")
-    if status == 403:
-        return Forbidden(text, remedy="the credentials are known there, but may not read this")
-    if status == 429:
-        return Throttled(text, retry_after=retry_after(response.headers))
-    if status == 408 or status >= 500:
-        return Unavailable(text, retry_after=retry_after(response.headers))
-    return BadRequest(text)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds a ``Retry-After`` asks for; a date is relative to the server's own ``Date``, if it tells."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isdecimal():
-        return float(text)
-    try:
-        then = email.utils.parsedate_to_datetime(text).timestamp()
-    except ValueError:
-        return None
-    try:
-        now = email.utils.parsedate_to_datetime(headers.get("Date", "")).timestamp()
-    except ValueError:
-        now = time.time()
-    return max(0.0, then - now)
-
-
-def _translated(where: str, error: Exception) -> LifecycleError:
-    return broken(where, error, remedy=_CA_REMEDY)
+        return response.read(_PAGE, decode_content=False)
+    except urllib3.exceptions.HTTPError:
+        return b""  # its status has come, and that decides
+    finally:
+        response.close()

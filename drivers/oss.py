@@ -102,7 +102,7 @@ class OssDriver:
         credentials = "`accessKeySecret`, `secretKeySecret`" + (" and `securityToken`" if token else "")
         where = endpoint.rpartition("@")[2]
         self._place = Place(f"bucket {self._name!r}", where, credentials, _CODES, secret=True)
-        self._ready = not (self._create or self._rule)
+        self._ruled: set[str] = set()
         self._lock = threading.Lock()
 
     def open(self, key: str) -> BinaryIO:
@@ -140,8 +140,7 @@ class OssDriver:
             Exception: whatever the stream raised; what was there before is there still.
         """
         with self._lock:
-            if not self._ready:
-                self._prepare(key)
+            self._prepare(key)
         send(_Upload(self._bucket, key), stream, size_hint, lambda: self._translating("writing", key))
 
     def list(self, key: str) -> Iterator[StoredObject]:
@@ -189,10 +188,11 @@ class OssDriver:
                     self._bucket.get_bucket_info()
                 except self._library.exceptions.NoSuchBucket:
                     self._bucket.create_bucket()
-        if self._rule:
+            self._create = False
+        if self._rule and key not in self._ruled:
             with self._translating("setting the life cycle of", key):
                 self._set_lifecycle(key, self._rule)
-        self._ready = True
+            self._ruled.add(key)
 
     def _set_lifecycle(self, key: str, days: Mapping[str, int]) -> None:
         """Add a rule to those of the bucket, or replace the one of the same key: OSS only takes all at once."""

@@ -121,7 +121,7 @@ class Pod:
             template: substituted; nothing is left to be replaced.
             files: where the executor's side of the mounts is.
             control: template in, execution control in, report out.
-            drivers: makes a driver for a location; called for every attempt, so that credentials are read anew.
+            drivers: makes a driver for a location; called again after a failed attempt, so that credentials are read anew.
             clock: the only source of time.
             journal: told of everything before the next step begins.
             runtime: makes the runtime when a phase needs one.

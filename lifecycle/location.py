@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from lifecycle.errors import InputError
 
@@ -39,6 +39,7 @@ _REQUIRED = {
     "plugin": "name",
 }
 _URL_KEYS = {"http", "artifactory", "fsspec"}
+_QUOTED = {"http", "artifactory"}
 ARCHIVE_TYPES = ("s3", "artifactory", "hdfs", "gcs", "oss", "azure", "plugin", "fsspec")
 """The types an ``archiveLocation`` may have: those that can be saved to."""
 
@@ -63,10 +64,15 @@ class Location:
         return f"{self.type}:{json.dumps(self.config, sort_keys=True, default=str)}"
 
     def join(self, name: str) -> Location:
-        """The location of ``name`` below this one; in a URL the path is joined, its query stays."""
+        """The location of ``name`` below this one; in a URL the path is joined, its query stays.
+
+        A name is quoted in an http URL: that of a file may hold a ``#`` or a ``?``, and would be cut there.
+        """
         if self.type not in _URL_KEYS:
             return Location(self.type, self.config, f"{self.key.rstrip('/')}/{name}" if self.key else name)
         scheme, netloc, path, query, fragment = urlsplit(self.key)
+        if self.type in _QUOTED:
+            name = quote(name)
         url = urlunsplit((scheme, netloc, f"{path.rstrip('/')}/{name}", query, fragment))
         if not netloc and self.key.startswith(f"{scheme}://") and not url.startswith(f"{scheme}://"):
             url = f"{scheme}://" + url.removeprefix(f"{scheme}:")  # memory://a: urlunsplit drops an empty authority

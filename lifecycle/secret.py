@@ -1,7 +1,7 @@
 """Secrets: read late, shown never.
 
 Kubernetes mounts them at ``/argo/secret/<name>/<key>`` (spec 1.7.6). They are read when a driver is made, which is
-again for every attempt, so that a rotated credential is picked up.
+again after every failed attempt, so that a rotated credential is picked up.
 """
 
 from __future__ import annotations

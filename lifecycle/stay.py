@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from lifecycle.errors import Cancelled, LifecycleError, NotFound
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from lifecycle.clock import Cancel, Inbox
     from lifecycle.context import Pod
     from lifecycle.errors import Transient
+    from lifecycle.location import Location
     from lifecycle.policy import RetryPolicy
+    from lifecycle.ports import Driver
     from lifecycle.table import Phase
 
 T = TypeVar("T")
@@ -48,6 +51,14 @@ class Task:
     forgiven: str = ""
 
 
+@dataclass(slots=True)
+class _Shared:
+    """The driver of one store, and whose turn it is to make it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    driver: Driver | None = None
+
+
 class Stay:
     """What a phase has in hand while it runs: a way to perform items, and to say what failed."""
 
@@ -58,6 +69,7 @@ class Stay:
         self._pod = pod
         self._began = pod.clock.monotonic()
         self._ended: float | None = None
+        self._stores: dict[str, _Shared] = {}
 
     @property
     def seconds(self) -> float:
@@ -78,6 +90,21 @@ class Stay:
         item = Item(kind=kind, name=name, phase=self.phase.state)
         self.items.append(item)
         return item
+
+    def driver(self, location: Location, item: Item) -> Driver:
+        """The driver of a location: one for all items of its store, and a new one once an attempt has failed.
+
+        Eight artifacts of one bucket would make eight clients, of 11 ms each; a new one reads its credentials anew,
+        which may have been rotated (upstream #15044).
+
+        Raises:
+            LifecycleError: none can be made.
+        """
+        shared = self._stores.setdefault(location.store, _Shared())
+        with shared.lock:
+            if shared.driver is None or item.attempts:
+                shared.driver = self._pod.drivers(location)
+            return shared.driver
 
     def settle(self, item: Item, state: ItemState, note: str = "") -> None:
         """Move an item without an attempt, and tell the journal. One that was left behind stays so."""

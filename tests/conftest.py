@@ -9,19 +9,36 @@ import pytest
 
 from runtimes import kernel
 from tests.servers.bridged import azurite, gcs, sftp
-from tests.servers.fixtures import certificate, git_root, gitdaemon, githttp, httpd, secrets, sshd, weed
+from tests.servers.fixtures import (
+    artifactory,
+    certificate,
+    client_certificate,
+    git_root,
+    gitdaemon,
+    githttp,
+    httpd,
+    nginx,
+    oauth2,
+    secrets,
+    sshd,
+    weed,
+)
 
 # Nothing above imports it: an assertion of the suite then shows its values, as those of a test do.
 pytest.register_assert_rewrite("drivers.conformance")
 
 __all__ = [
+    "artifactory",
     "azurite",
     "certificate",
+    "client_certificate",
     "gcs",
     "git_root",
     "gitdaemon",
     "githttp",
     "httpd",
+    "nginx",
+    "oauth2",
     "secrets",
     "sftp",
     "sshd",

@@ -71,6 +71,7 @@ class _Writer:
             for piece in self._entry(member, source):
                 self._offset += len(piece)
                 yield piece
+        source.drain()  # what breaks behind the last entry is an error too
         begin = self._offset
         for piece in self._directory.whole():
             self._offset += len(piece)

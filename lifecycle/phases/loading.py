@@ -51,7 +51,7 @@ def _task(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[str, 
         moved = moving(pod, stay, item)
         with destination(pod, artifact, place) as dest:
             transfer(
-                pod.drivers(found),
+                stay.driver(found, item),
                 found,
                 dest,
                 artifact.declared_archive,

@@ -114,7 +114,7 @@ def _log(pod: Pod, stay: Stay) -> Task:
         if main is None:
             raise NotFound("main never ran")
         with pod.runtime.open_output(main, combined=True) as stream:
-            transfer.save_stream(pod.drivers(target), target, stream, moved)
+            transfer.save_stream(stay.driver(target, item), target, stream, moved)
         item.size = moved.size
         # A copy of the archive location, archiveLogs and all (spec 1.11).
         pod.found.artifacts[LOG_ARTIFACT] = {"name": LOG_ARTIFACT, "archiveLogs": True} | target.raw()
@@ -133,7 +133,7 @@ def _artifact(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[s
         path = check_path(artifact.path, place=f"{place}.path")
         target, reported = destination(pod, artifact, raw, place)
         moved = moving(pod, stay, item)
-        driver = pod.drivers(target)
+        driver = stay.driver(target, item)
         with source_of(pod, path) as source:
             match artifact.archive_kind:
                 case "tar":

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import io
 import socket
 
 import pytest
 
-from drivers.http import HttpDriver, retry_after
+from drivers.http import HttpDriver
+from drivers.http_errors import retry_after
 from lifecycle.errors import (
     BadRequest,
     Forbidden,
     LifecycleError,
     NotFound,
     Permanent,
+    StorageFull,
     Throttled,
     TimedOut,
     Unauthorized,
@@ -70,7 +71,7 @@ def test_a_compressed_artifact_stays_compressed(httpd: Httpd, driver: HttpDriver
     [
         (400, BadRequest), (401, Unauthorized), (403, Forbidden), (404, NotFound), (407, Unauthorized),
         (408, Unavailable), (410, BadRequest), (429, Throttled), (500, Unavailable), (502, Unavailable),
-        (503, Unavailable), (304, BadRequest), (302, BadRequest),
+        (503, Unavailable), (304, BadRequest), (302, BadRequest), (501, Unsupported), (507, StorageFull),
     ],
 )  # fmt: skip
 def test_an_error_page_is_an_error(httpd: Httpd, driver: HttpDriver, status: int, error: type[LifecycleError]):
@@ -166,6 +167,14 @@ def test_a_ring_of_redirects_ends(httpd: Httpd, driver: HttpDriver):
 
 def test_a_redirect_to_a_file_is_refused(httpd: Httpd, driver: HttpDriver):
     assert type(failure(driver, httpd.on("/x", moved("file:///etc/passwd")))) is BadRequest
+
+
+@pytest.mark.parametrize("target", ["http://[::1/hidden", "http://host:port/hidden", "//user:hidden@[/"])
+def test_a_redirect_to_what_is_no_url_is_refused(httpd: Httpd, driver: HttpDriver, target: str):
+    found = failure(driver, httpd.on("/x", moved(target)))
+
+    assert type(found) is BadRequest
+    assert "hidden" not in repr(found)
 
 
 def test_configured_headers_are_sent(httpd: Httpd, secrets):
@@ -283,17 +292,27 @@ def test_a_port_without_tls_is_permanent(httpd: Httpd, driver: HttpDriver):
     assert "TLS" in found.message
 
 
-def test_it_reads_only(driver: HttpDriver):
+def test_a_url_has_nothing_below_it(driver: HttpDriver):
     assert list(driver.list("http://host/")) == []
-    with pytest.raises(Unsupported):
-        driver.save("http://host/x", io.BytesIO(b"x"), None)
-    with pytest.raises(Unsupported):
-        driver.delete("http://host/x")
 
 
-def test_what_it_cannot_do_yet_is_refused(secrets):
-    with pytest.raises(Unsupported, match="auth"):
-        HttpDriver({"auth": {"basicAuth": {}}}, secrets)
+@pytest.mark.parametrize("status", [200, 202, 204, 404, 410])
+def test_what_is_gone_is_deleted(httpd: Httpd, driver: HttpDriver, status: int):
+    driver.delete(httpd.on("/x", Answer(status)))
+
+    assert httpd.requests[0].method == "DELETE"
+
+
+@pytest.mark.parametrize(("status", "error"), [(403, Forbidden), (405, BadRequest), (503, Unavailable)])
+def test_what_cannot_be_deleted_is_an_error(httpd: Httpd, driver: HttpDriver, status: int, error: type[LifecycleError]):
+    with pytest.raises(error, match=f"DELETE {httpd.url}/x: {status}"):
+        driver.delete(httpd.on("/x", Answer(status)))
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Expect", "Connection"])
+def test_headers_that_frame_a_message_are_not_a_persons(secrets, name: str):
+    with pytest.raises(BadRequest, match=name):
+        HttpDriver({"headers": [{"name": name, "value": "1"}]}, secrets)
 
 
 @pytest.mark.parametrize("headers", ["X: y", [{"value": "y"}], [{"name": "X", "value": 1}], [1]])

@@ -111,7 +111,7 @@ def test_a_secret_that_is_being_replaced_is_no_news(httpd: Httpd, config, secret
     assert "ExpiredToken" in failure(lambda: driver.open("key")).message
 
 
-def test_threads_look_for_new_credentials_once(httpd: Httpd, config, secrets):
+def test_threads_that_are_refused_together_all_get_the_new_credentials(httpd: Httpd, config, secrets):
     driver = S3Driver(config, secrets, fast=False)
     credentials = driver._connection.credentials
     used = credentials.get_frozen_credentials()

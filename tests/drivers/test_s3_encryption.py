@@ -195,3 +195,15 @@ def test_who_may_not_make_a_bucket_is_told(s3_config, secrets):
 
     assert not found.transient
     assert "s3:" in found.message
+
+
+def test_no_log_shows_a_customers_key(secure, secrets, root: str, caplog: pytest.LogCaptureFixture):
+    """botocore logs every request with its headers."""
+    caplog.set_level("DEBUG")
+    driver = S3Driver(secure, secrets)
+    driver.save(f"{root}/object", io.BytesIO(b"x"), 1)
+    key = driver._encryption.of(f"{root}/object")[0]["SSECustomerKey"]
+
+    assert "/object" in caplog.text  # urllib3's
+    for secret in (base64.b64encode(key).decode(), "correct horse", "s3cr3t-of-ADMIN"):
+        assert secret not in caplog.text

@@ -8,18 +8,23 @@ way are begun with again. With --atheris the guide is coverage instead, if that 
 
 import argparse
 import hashlib
+import importlib.util
+import os
 import random
 import re
 import sys
+import tempfile
 import time
 import traceback
 from collections import Counter
 from pathlib import Path
 
+from tests.fuzz import judge as judging
 from tests.fuzz.judge import Judge, bound_memory
 from tests.fuzz.mutations import Maker, seeds
 
 FOUND = Path(__file__).parent / "found"
+DECLARED = ["tar", "zip", None, "none"]
 
 
 def main():
@@ -68,30 +73,43 @@ def tried(judge, data, declared):
 
 
 def by_coverage(seconds, seed):
+    """In a process of its own: libFuzzer ends it without a word to Python."""
+    if importlib.util.find_spec("atheris") is None:
+        sys.exit("--atheris needs the package atheris, which is none of this project's: install it, or leave it out")
+    with tempfile.TemporaryDirectory(prefix="fuzz-corpus-") as corpus, Judge() as judge:
+        for number, (data, declared) in enumerate(seeds()):
+            Path(corpus, str(number)).write_bytes(bytes([DECLARED.index(declared)]) + data)
+        child = os.fork()
+        if not child:
+            under_atheris(
+                judge,
+                [
+                    f"-max_total_time={int(seconds)}",
+                    f"-seed={seed}",
+                    "-max_len=65536",
+                    f"-artifact_prefix={corpus}/",
+                    corpus,
+                ],
+            )
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def under_atheris(judge, options):
     import atheris
 
+    for name in [name for name in sys.modules if name.startswith("lifecycle.archive")]:
+        del sys.modules[name]
     with atheris.instrument_imports(include=["lifecycle.archive"]):
-        for module in [name for name in sys.modules if name.startswith("lifecycle.archive")]:
-            del sys.modules[module]
-        import lifecycle.archive.extract
-
-    from tests.fuzz import judge as judging
-
-    judging.unpack, judging.Limits = lifecycle.archive.extract.unpack, lifecycle.archive.extract.Limits
-    judging.limits_module = sys.modules["lifecycle.archive.limits"]
-    judge = Judge()
+        from lifecycle.archive import extract, limits
+    judging.unpack, judging.LIMITS = extract.unpack, extract.Limits(members=100, size=1 << 20)
+    limits._RATIO_FROM = 1 << 20
 
     def one(data):
-        if data and tried(judge, data[1:], ["tar", "zip", None, "none"][data[0] & 3]) is None:
+        if data and tried(judge, data[1:], DECLARED[data[0] % len(DECLARED)]) is None:
             raise RuntimeError("found")
 
-    corpus = judge.home.parent / f"fuzz-corpus-{seed}"
-    corpus.mkdir(exist_ok=True)
-    for number, (data, declared) in enumerate(seeds()):
-        (corpus / str(number)).write_bytes(bytes([["tar", "zip"].index(declared)]) + data)
-    atheris.Setup([sys.argv[0], f"-max_total_time={int(seconds)}", f"-seed={seed}", "-max_len=65536", str(corpus)], one)
+    atheris.Setup([sys.argv[0], *options], one)
     atheris.Fuzz()
-    return 0
 
 
 if __name__ == "__main__":

@@ -515,3 +515,31 @@ def test_a_name_that_is_no_text_does_not_break_the_record(world):
 
     wait(world)
     assert "cannot store" in world.control.reports[0].message
+
+
+# --- drivers ----------------------------------------------------------------------------------------------------------
+
+
+def made_for(tmp_path, script, *artifacts):
+    """How many drivers a loading phase makes for these artifacts."""
+    world = World(tmp_path, inputs(*artifacts))
+    world.store.script = script
+    world.store.objects = {"one": b"1", "two": b"2", "three": b"3"}
+    assert init(world) is Verdict.SUCCEEDED
+    return script.count["driver"]
+
+
+def test_the_items_of_one_store_share_its_driver(tmp_path):
+    assert made_for(tmp_path, Script(), s3("one"), s3("two"), s3("three")) == 1
+
+
+def test_another_store_has_another_driver(tmp_path):
+    elsewhere = s3("three")
+    elsewhere["s3"] = elsewhere["s3"] | {"endpoint": "elsewhere"}
+
+    assert made_for(tmp_path, Script(), s3("one"), s3("two"), elsewhere) == 2
+
+
+def test_an_attempt_that_follows_a_failed_one_has_a_new_driver(tmp_path):
+    """Its credentials may have been rotated meanwhile."""
+    assert made_for(tmp_path, Script(open=[Unavailable("away"), None]), s3("one")) == 2

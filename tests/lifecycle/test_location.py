@@ -60,6 +60,17 @@ def test_a_name_is_joined_to_keys_and_to_the_path_of_urls(location, joined):
     assert location.join("main.log").key == joined
 
 
+@pytest.mark.parametrize("kind", ["http", "artifactory"])
+def test_a_name_that_means_something_in_a_url_is_quoted_there(kind: str):
+    joined = Location(kind, {}, "https://h/d?x=1").join("a/b#c?d%e f")
+
+    assert joined.key == "https://h/d/a/b%23c%3Fd%25e%20f?x=1"
+
+
+def test_a_name_is_not_quoted_where_a_url_is_only_a_way_to_write_a_key():
+    assert Location("fsspec", {}, "memory://d").join("a%b c").key == "memory://d/a%b c"
+
+
 def test_a_key_only_artifact_gets_the_store_of_the_archive_location():
     archive = {"archiveLogs": True, "s3": {"bucket": "b", "endpoint": "e", "key": "prefix"}}
 

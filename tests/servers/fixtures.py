@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lifecycle.secret import SecretReader
+from tests.servers.artifactory import Artifactory
 from tests.servers.certificates import self_signed
 from tests.servers.gitdaemon import GitDaemon
 from tests.servers.githttp import GitHttp
 from tests.servers.httpd import Httpd
+from tests.servers.nginx import Nginx
+from tests.servers.oauth2 import OAuth2
 from tests.servers.seaweedfs import SeaweedFS, binary
 from tests.servers.sshd import Sshd
 
@@ -77,4 +80,34 @@ def gitdaemon(git_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture(scope="session")
 def sshd() -> Iterator[Sshd]:
     with Sshd.started() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return self_signed(tmp_path_factory.mktemp("client"))
+
+
+@pytest.fixture(scope="session")
+def oauth2() -> Iterator[OAuth2]:
+    with OAuth2.started() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nginx(
+    tmp_path_factory: pytest.TempPathFactory,
+    oauth2: OAuth2,
+    certificate: tuple[Path, Path],
+    client_certificate: tuple[Path, Path],
+) -> Iterator[Nginx]:
+    directory = tmp_path_factory.mktemp("nginx")
+    with Nginx.started(directory, certificate, client_certificate[0], f"{oauth2.url}/introspect") as server:
+        yield server
+
+
+@pytest.fixture
+def artifactory(tmp_path: Path) -> Iterator[Artifactory]:
+    (tmp_path / "repository").mkdir()
+    with Artifactory(tmp_path / "repository") as server:
         yield server

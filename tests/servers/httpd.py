@@ -22,6 +22,7 @@ class Answer:
     Attributes:
         length: the Content-Length to claim instead of the body's; ``-1`` claims none.
         hangs: say nothing more, after the body, until the server closes.
+        early: to who asks for leave to send a body, answer instead, without having read it.
     """
 
     status: int = 200
@@ -29,30 +30,38 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int | None = None
     hangs: bool = False
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked. ``target`` is as in the request line: path and query, or a URL where a proxy is asked."""
+    """What was asked. ``target`` is as in the request line: path and query, or a URL where a proxy is asked.
+
+    ``whole`` is false when the body broke off.
+    """
 
     method: str
     target: str
     headers: Message
     body: bytes
+    whole: bool = True
 
 
 class Httpd:
     """Answers ``target`` with its script, one answer after another; the last one stays. 404 without a script.
 
-    It closes every connection after one answer, and never answers ``Expect: 100-continue`` before the body.
+    It closes every connection after one answer, and never answers ``Expect: 100-continue`` before the body, unless it
+    ``grants`` leave or an answer is early.
     """
 
-    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
+    def __init__(self, certificate: tuple[Path, Path] | None = None, *, grants: bool = False) -> None:
+        self.grants = grants
         self.scripts: dict[str, list[Answer]] = {}
         self.requests: list[Request] = []
         self.asked: dict[str, int] = defaultdict(int)
         self.closing = threading.Event()
         self._lock = threading.Lock()
+        self._asked = threading.Condition(self._lock)
         self._server = _Server(("127.0.0.1", 0), self)
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -72,9 +81,21 @@ class Httpd:
         """The answer to a request."""
         with self._lock:
             self.requests.append(request)
+            self._asked.notify_all()
             script = self.scripts.get(request.target) or [Answer(404, b"no such page")]
             self.asked[request.target] += 1
             return script[min(self.asked[request.target], len(script)) - 1]
+
+    def await_requests(self, count: int) -> None:
+        """Until it has been asked so often; bounded."""
+        with self._asked:
+            assert self._asked.wait_for(lambda: len(self.requests) >= count, 30)
+
+    def answers_early(self, target: str) -> bool:
+        """Whether the next answer to a target does not wait for the body."""
+        with self._lock:
+            script = self.scripts.get(target)
+            return bool(script) and script[min(self.asked[target] + 1, len(script)) - 1].early
 
     def __enter__(self) -> Self:
         return self
@@ -102,15 +123,30 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
 
     def handle_expect_100(self) -> bool:
-        return True
+        if self.server.owner.answers_early(self.path):
+            self._answer_to(b"")
+            return False
+        return super().handle_expect_100() if self.server.owner.grants else True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         pass
 
     def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            size = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(size)
+            self._answer_to(body, whole=len(body) == size)
+            return
+        pieces = []
+        while size := int(self.rfile.readline() or b"-1", 16):
+            pieces.append(self.rfile.read(max(0, size)))
+            if size < 0 or len(pieces[-1]) < size or not self.rfile.readline():
+                break
+        self._answer_to(b"".join(pieces), whole=size == 0 and self.rfile.readline() == b"\r\n")
+
+    def _answer_to(self, body: bytes, *, whole: bool = True) -> None:
         owner = self.server.owner
-        answer = owner.next(Request(self.command, self.path, self.headers, body))
+        answer = owner.next(Request(self.command, self.path, self.headers, body, whole))
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
