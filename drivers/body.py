@@ -6,12 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING, Protocol
 
 from lifecycle.archive.stream import Readable
-from lifecycle.errors import Unavailable
+from lifecycle.errors import LifecycleError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from lifecycle.errors import LifecycleError
 
 
 class Inner(Protocol):
@@ -64,6 +62,8 @@ class Body(Readable):
             return self.readall()
         try:
             data = self._inner.read(size)
+        except LifecycleError:  # of an inner that translates by itself, because its causes may quote a secret
+            raise
         except Exception as error:
             raise self._translate(error) from error
         self._count += len(data)

@@ -1,5 +1,7 @@
 """What every storage driver must do: a suite for pytest. Whoever writes one derives from :class:`DriverConformance`.
 
+Third parties import it from :mod:`drivers.testing`, which says how, so that its failures show what differs.
+
 Ours all do, against real servers. It needs pytest (``argoexec[testing]``) and is imported by tests alone.
 """
 

@@ -1,15 +1,13 @@
 """Our own location ``fsspec: {url, options}``: a directory of this machine, or any store fsspec has a package for.
 
 The key is the URL; a bare path is a file. Of the options, values of the form ``{"secretKeyRef": {"name", "key"}}`` are
-read from mounted secrets. fsspec's backends agree on little more than method names: errors are told by their types
-here, and what is of no known type is permanent, by the name of its class.
+read from mounted secrets.
 """
 
 from __future__ import annotations
 
 import os
 import secrets as randomness
-import socket
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,36 +17,33 @@ from urllib.parse import urlsplit
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.registry import available_protocols, get_filesystem_class, registry
+from fsspec.spec import AbstractBufferedFile
 
 from drivers.body import Body
-from lifecycle.errors import (
-    BadRequest,
-    InputError,
-    LifecycleError,
-    NotFound,
-    Permanent,
-    Unavailable,
-    Unsupported,
-    from_os_error,
-)
+from drivers.fsspec_errors import ABSENT, meaning
+from drivers.fsspec_sftp import end, is_sftp, read_fast, tune, write_fast
+from lifecycle.errors import BadRequest, InputError, LifecycleError, NotFound, Unsupported
 from lifecycle.location import without_userinfo
 from lifecycle.ports import StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from lifecycle.secret import Secret, SecretReader
 
 _CHUNK: Final = 1 << 20
 _PART_SUFFIX: Final = ".argoexec-part"  # of a file that is being written; a crash leaves it, no listing shows it
-_ABSENT: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_VERSIONS: Final = ("ETag", "etag", "generation", "mtime", "LastModified", "last_modified", "modified")
 
 
 class FsspecDriver:
     """Any of fsspec's filesystems. Each thread has its own: those over ftp and sftp cannot be shared."""
 
-    def __init__(self, config: Mapping[str, Any], secrets: SecretReader) -> None:
+    def __init__(self, config: Mapping[str, Any], secrets: SecretReader, *, read_timeout: float = 60.0) -> None:
         """Reads the secrets among the options; filesystems are made when a URL names one.
+
+        ``read_timeout`` is between two pieces of an SFTP server's answer, in seconds; other backends have their own.
 
         Raises:
             InputError: the options are not an object, or a selector in them is wrong.
@@ -59,6 +54,7 @@ class FsspecDriver:
             raise InputError("expected an object", place="fsspec.options")
         self._revealed: list[Secret] = []
         self._options: dict[str, Any] = self._resolved(options, secrets)
+        self._read_timeout = read_timeout
         self._here = threading.local()
 
     def open(self, key: str) -> BinaryIO:
@@ -70,25 +66,31 @@ class FsspecDriver:
             LifecycleError: what else the backend raised.
         """
         with self._translating("reading", key):
-            system, path = self._system(key)
-            if isinstance(system, LocalFileSystem) and not Path(path).is_file():
-                raise FileNotFoundError(path)  # a directory, or a FIFO, whose reader would wait for ever
-            file = system.open(path, "rb")
-            if getattr(file, "details", None) and file.details.get("type") == "directory":
+            system, file, about = self._opened(key)
+        return self._body(key, system, file, about, 0)
+
+    def open_rest(self, key: str, offset: int, version: str) -> BinaryIO:
+        """The object from a byte on, if its ETag, generation, or time and size are what they were.
+
+        Raises:
+            NotFound: it is another by now.
+            InputError, Unsupported: no filesystem for such a URL.
+            LifecycleError: what else the backend raised.
+        """
+        with self._translating("reading", key):
+            self._here.__dict__.clear()  # a rest is asked for when a connection broke: that of this thread may be it
+            system, file, about = self._opened(key)
+            if _version(about) != version:
                 file.close()
-                raise IsADirectoryError(path)
-        size = getattr(file, "size", None)
-        return Body(
-            _Held(system, file),
-            without_userinfo(key),
-            size if isinstance(size, int) else None,
-            lambda error: self._meaning(error, "reading", key),
-        )
+                raise NotFound(f"reading {without_userinfo(key)}: it is another by now")
+            file.seek(offset)
+        return self._body(key, system, file, about, offset)
 
     def save(self, key: str, stream: BinaryIO, size_hint: int | None) -> None:  # noqa: ARG002 - the port's
-        """Store the stream; a local file appears under its name when it is complete.
+        """Store the stream; a file, local or by SFTP, appears under its name when it is complete.
 
-        Elsewhere the object is written where it belongs, and removed if that fails: what was there before is lost then.
+        Elsewhere the object is written where it belongs, and if that fails, what has come of it is removed. Object
+        stores make it at the end, so that what was there before stays; of others it is lost then.
 
         Raises:
             InputError, Unsupported: no filesystem for such a URL.
@@ -100,24 +102,28 @@ class FsspecDriver:
         if isinstance(system, LocalFileSystem):
             self._save_file(key, Path(path), stream)
             return
+        renamed = is_sftp(system)
+        name = _part_of(path) if renamed else path
         with self._translating("writing", key):
+            before = None if renamed else _before(system, name)
             try:
-                target = system.open(path, "wb")
+                target = system.open(name, "wb")
             except FileNotFoundError:  # no such directory; object stores have none, and make no bucket this way
                 system.makedirs(system._parent(path), exist_ok=True)  # noqa: SLF001 - there is no public name
-                target = system.open(path, "wb")
+                target = system.open(name, "wb")
+            if renamed:
+                write_fast(target)
         whole = False
         try:
             self._copy(key, stream, target)
             with self._translating("writing", key):
                 target.close()  # most backends send the last part, and make the object, here
+                if renamed:
+                    system.mv(name, path)
             whole = True
         finally:
             if not whole:
-                with suppress(Exception):  # the error that led here is the one to report
-                    target.close()
-                with suppress(Exception):
-                    system.rm_file(path)
+                _discard(system, name, target, before)
 
     def list(self, key: str) -> Iterator[StoredObject]:
         """The objects below the URL, by path; links to files count as files, other links and devices do not.
@@ -131,7 +137,7 @@ class FsspecDriver:
             system.invalidate_cache()
             try:
                 found = system.find(path, detail=True)
-            except _ABSENT:
+            except ABSENT:
                 return
         prefix = f"{path.rstrip('/')}/"
         for name in sorted(found):
@@ -152,7 +158,7 @@ class FsspecDriver:
         """
         with self._translating("deleting", key):
             system, path = self._system(key)
-            with suppress(*_ABSENT):
+            with suppress(*ABSENT):
                 system.rm_file(path)
 
     def _system(self, key: str) -> tuple[Any, str]:
@@ -172,12 +178,41 @@ class FsspecDriver:
                 f"no filesystem can be made of {without_userinfo(key)}: {self._redacted(error)}",
                 place="fsspec.options",
             ) from self._cause(error)
+        if is_sftp(system):
+            tune(system, self._read_timeout)
         if "::" not in key:  # the parts of a chain have paths of their own
             systems[origin] = system
         return system, path
 
+    def _opened(self, key: str) -> tuple[Any, Any, Mapping[str, Any]]:
+        """The filesystem, a file of it, and what it tells of the object."""
+        system, path = self._system(key)
+        if isinstance(system, LocalFileSystem) and not Path(path).is_file():
+            raise FileNotFoundError(path)  # a directory, or a FIFO, whose reader would wait for ever
+        file = system.open(path, "rb")
+        details = getattr(file, "details", None)
+        about = details if isinstance(details, dict) else _found(system, path) or {}
+        if about.get("type") == "directory":
+            file.close()
+            raise IsADirectoryError(path)
+        return system, file, about
+
+    def _body(self, key: str, system: Any, file: Any, about: Mapping[str, Any], offset: int) -> BinaryIO:
+        size = getattr(file, "size", None)
+        if not isinstance(size, int):
+            size = about.get("size")
+        if is_sftp(system):
+            read_fast(file)
+        return Body(
+            _Held(system, file, lambda: self._translating("reading", key)),
+            without_userinfo(key),
+            size - offset if isinstance(size, int) else None,
+            lambda error: self._meaning(error, "reading", key),
+            _version(about),
+        )
+
     def _save_file(self, key: str, path: Path, stream: BinaryIO) -> None:
-        part = path.with_name(f".{path.name[:200]}.{randomness.token_hex(4)}{_PART_SUFFIX}")
+        part = Path(_part_of(str(path)))
         with self._translating("writing", key):
             path.parent.mkdir(parents=True, exist_ok=True)
             target = part.open("xb", buffering=0)
@@ -209,18 +244,7 @@ class FsspecDriver:
 
     def _meaning(self, error: Exception, action: str, key: str) -> LifecycleError:
         where = f"{action} {without_userinfo(key)}"
-        if isinstance(error, _ABSENT):
-            return NotFound(f"{where}: there is no such object")
-        if isinstance(error, NotImplementedError):
-            return Unsupported(f"{where}: this filesystem cannot do that")
-        if isinstance(error, ImportError):
-            return Unsupported(f"{where}: {self._redacted(error)}", remedy="add the package to the executor's image")
-        if isinstance(error, socket.gaierror):  # not NotFound, which `optional` would forgive
-            return Unavailable(f"{where}: the host name cannot be resolved")
-        if isinstance(error, OSError):
-            known = from_os_error(error)
-            return type(known)(f"{where}: {self._redacted(error if self._revealed else known)}", remedy=known.remedy)
-        return Permanent(f"{where}: {self._told(error)}")
+        return meaning(error, where, redacted=self._redacted, secret=bool(self._revealed))
 
     def _redacted(self, error: Exception) -> str:
         """A filesystem that was given secrets may quote them in any way: then only errors of the kernel speak."""
@@ -229,10 +253,6 @@ class FsspecDriver:
         if isinstance(error, OSError) and error.strerror and error.errno is not None:
             return os.strerror(error.errno)
         return f"{type(error).__name__}, whose text may quote a secret"
-
-    def _told(self, error: Exception) -> str:
-        text = self._redacted(error)
-        return text if self._revealed else f"{type(error).__name__}: {text}"
 
     def _cause(self, error: Exception) -> Exception | None:
         """For ``raise … from``: the journal and debug logs print causes as they are."""
@@ -256,10 +276,70 @@ class FsspecDriver:
 class _Held:
     """A file that keeps its filesystem alive: an archive's closes itself, and its files, when it is forgotten."""
 
-    def __init__(self, system: Any, file: Any) -> None:
+    def __init__(self, system: Any, file: Any, wrap: Callable[[], AbstractContextManager[None]]) -> None:
         self._system = system
-        self.read: Callable[[int], bytes] = file.read
-        self.close: Callable[[], None] = file.close
+        self._file = file
+        self._wrap = wrap
+
+    def read(self, size: int, /) -> bytes:
+        with self._wrap():  # here and not in the Body, because the causes of its errors may quote a secret
+            data: bytes = self._file.read(size)
+        return data
+
+    def shutdown(self) -> None:
+        """End a read that blocks, where the backend can."""
+        if is_sftp(self._system):
+            end(self._system)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _found(system: Any, path: str) -> dict[str, Any] | None:
+    """What a filesystem tells of an object; ``None`` where there is none, or it does not say."""
+    with suppress(Exception):
+        system.invalidate_cache()
+        found = system.info(path)
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def _before(system: Any, path: str) -> dict[str, Any] | None:
+    """What is there before a save: ``None`` is nothing, and an empty answer that nobody knows."""
+    try:
+        system.invalidate_cache()
+        return dict(system.info(path))
+    except ABSENT:
+        return None
+    except Exception:  # noqa: BLE001 - such as who may write there and not read; the save will tell the rest
+        return {}
+
+
+def _version(about: Mapping[str, Any]) -> str:
+    """What tells this content from others: the size, and an ETag, a generation or a time; empty without any."""
+    marks = [f"{name}={about[name]}" for name in _VERSIONS if about.get(name)]
+    return f"{about.get('size')} {marks[0]}" if marks else ""
+
+
+def _part_of(path: str) -> str:
+    """The name that a file has while it is written, beside the one it will have."""
+    directory, slash, name = path.rpartition("/")
+    short = name.encode()[:200].decode(errors="ignore")
+    return f"{directory}{slash}.{short}.{randomness.token_hex(4)}{_PART_SUFFIX}"
+
+
+def _discard(system: Any, path: str, target: Any, before: dict[str, Any] | None) -> None:
+    """Leave nothing of a file that failed; what was there before stays where the backend has not touched it yet."""
+    with suppress(Exception):  # the error that led here is the one to report
+        if isinstance(target, AbstractBufferedFile):
+            target.discard()
+            target.closed = True  # else it would be committed as it is, now or when it is forgotten
+        else:
+            target.close()
+    with suppress(Exception):
+        in_place = not isinstance(target, AbstractBufferedFile)
+        if before is None or in_place or (before and _found(system, path) != before):
+            system.rm_file(path)
 
 
 def _check_protocols(key: str) -> None:

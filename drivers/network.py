@@ -6,6 +6,7 @@ the innermost one. It is told by its type, never by its text.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -42,8 +43,9 @@ def broken(where: str, error: Exception, *, remedy: str = "") -> LifecycleError:
             return Unavailable(f"{where}: the host name cannot be resolved")
         if isinstance(cause, TimeoutError):
             return TimedOut(f"{where}: no answer in time")
-        if isinstance(cause, OSError) and cause.strerror:
-            return Unavailable(f"{where}: {cause.strerror}")
+        if isinstance(cause, OSError) and cause.errno and cause.strerror:
+            # In the kernel's words: aiohttp's have the URL in them, whose query may be a signature.
+            return Unavailable(f"{where}: {os.strerror(cause.errno)}")
     return Unavailable(f"{where}: the connection broke ({type(error).__name__})")
 
 

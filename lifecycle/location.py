@@ -30,10 +30,17 @@ KEY_FIELDS = {
     "plugin": "key",
     "fsspec": "url",
 }
-_REQUIRED = {"s3": "bucket", "hdfs": "addresses", "gcs": "bucket", "oss": "bucket", "azure": "container"}
+_REQUIRED = {
+    "s3": "bucket",
+    "hdfs": "addresses",
+    "gcs": "bucket",
+    "oss": "bucket",
+    "azure": "container",
+    "plugin": "name",
+}
 _URL_KEYS = {"http", "artifactory", "fsspec"}
 _QUOTED = {"http", "artifactory"}
-ARCHIVE_TYPES = ("s3", "artifactory", "hdfs", "gcs", "oss", "azure", "fsspec")
+ARCHIVE_TYPES = ("s3", "artifactory", "hdfs", "gcs", "oss", "azure", "plugin", "fsspec")
 """The types an ``archiveLocation`` may have: those that can be saved to."""
 
 
@@ -81,7 +88,7 @@ class Location:
             return f"raw ({len(self.key)} characters)"
         if self.type in _URL_KEYS | {"git"}:
             return f"{self.type} {without_userinfo(self.key)}"
-        store = self.config.get("bucket") or self.config.get("container") or ""
+        store = next((self.config[field] for field in ("bucket", "container", "name") if self.config.get(field)), "")
         return f"{self.type}://{store}/{self.key.lstrip('/')}"
 
 

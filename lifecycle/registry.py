@@ -33,6 +33,7 @@ DRIVERS = {
     "oss": "drivers.oss:OssDriver",
     "azure": "drivers.azure:AzureDriver",
     "fsspec": "drivers.fsspec:FsspecDriver",
+    "plugin": "drivers.plugin:plugin_driver",
 }
 RENDERERS = {
     "mermaid": "diagrams.mermaid:render",
@@ -42,7 +43,6 @@ RENDERERS = {
 
 LATER = {
     "runtime": ("docker", "kubelet", "k8sapi", "pns", "emissary"),
-    "driver": ("plugin",),
 }
 """Names of the original that this release does not have yet: asking for one says so."""
 

@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 
 from runtimes import kernel
+from tests.servers.bridged import azurite, gcs, sftp
 from tests.servers.fixtures import (
     artifactory,
     certificate,
@@ -23,10 +24,15 @@ from tests.servers.fixtures import (
     weed,
 )
 
+# Nothing above imports it: an assertion of the suite then shows its values, as those of a test do.
+pytest.register_assert_rewrite("drivers.conformance")
+
 __all__ = [
     "artifactory",
+    "azurite",
     "certificate",
     "client_certificate",
+    "gcs",
     "git_root",
     "gitdaemon",
     "githttp",
@@ -34,6 +40,7 @@ __all__ = [
     "nginx",
     "oauth2",
     "secrets",
+    "sftp",
     "sshd",
     "weed",
 ]  # fixtures for everybody

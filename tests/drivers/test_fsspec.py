@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+from fsspec.spec import AbstractBufferedFile
 
 from drivers.conformance import Bytes, DriverConformance, Store
 from drivers.fsspec import FsspecDriver
@@ -71,8 +73,9 @@ class Broken(MemoryFileSystem):
 
 @pytest.fixture
 def broken():
-    fsspec.register_implementation("broken", Broken, clobber=True)
-    return Broken
+    one = type("Broken", (Broken,), {})  # of this test alone, which may change it
+    fsspec.register_implementation("broken", one, clobber=True)
+    return one
 
 
 def test_a_file_that_is_being_written_is_not_seen(driver: FsspecDriver, tmp_path: Path):
@@ -223,3 +226,75 @@ def test_what_a_backend_that_knows_a_secret_says_is_not_passed_on(secrets, broke
     with pytest.raises(Permanent, match="RuntimeError, whose text may quote a secret") as error:
         driver.open("broken://x")
     assert error.value.__cause__ is None
+
+
+class Late(MemoryFileSystem):
+    """An object store: an object is made by the last request, of what its file has sent until then."""
+
+    protocol = "late"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    committed: ClassVar[list[str]] = []
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.removeprefix("late://").lstrip("/")
+
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        return _LateFile(self, path, mode, block_size=1 << 20) if mode == "wb" else super()._open(path, mode, **kwargs)
+
+
+class _LateFile(AbstractBufferedFile):
+    def _initiate_upload(self) -> None:
+        self.parts: list[bytes] = []
+
+    def _upload_chunk(self, final: bool = False) -> bool:
+        self.parts.append(self.buffer.getvalue())
+        if final:
+            self.fs.store[self.path] = MemoryFile(self.fs, self.path, b"".join(self.parts))
+            self.fs.committed.append(self.path)
+        return True
+
+
+def test_a_failed_save_to_an_object_store_commits_nothing_then_or_later(driver: FsspecDriver):
+    fsspec.register_implementation("late", Late, clobber=True)
+    driver.save("late://it", io.BytesIO(b"old" * 1000), None)
+    with pytest.raises(RuntimeError):
+        driver.save("late://it", Bytes(9 << 20, failure=RuntimeError("broke")), None)
+    gc.collect()  # fsspec's files are closed when they are forgotten, and closing commits
+
+    assert Late.committed == ["/it"]
+    with driver.open("late://it") as stream:
+        assert stream.read() == b"old" * 1000
+
+
+def test_the_rest_of_a_file_is_given_as_long_as_it_is_the_same(driver: FsspecDriver, tmp_path: Path):
+    (tmp_path / "object").write_bytes(b"0123456789")
+    with driver.open(str(tmp_path / "object")) as stream:
+        version = stream.version
+    with driver.open_rest(str(tmp_path / "object"), 4, version) as rest:
+        assert (rest.size, rest.read()) == (6, b"456789")
+    (tmp_path / "object").write_bytes(b"another")
+
+    with pytest.raises(NotFound):
+        driver.open_rest(str(tmp_path / "object"), 4, version)
+
+
+def test_what_breaks_while_it_is_read_quotes_no_secret(secrets, broken):
+    class Reading:
+        size = 10
+
+        def read(self, size: int) -> bytes:
+            raise RuntimeError("session of s3cr3t ended")
+
+        def close(self) -> None:
+            pass
+
+    broken._open = lambda *_, **__: Reading()
+    secrets.write("store", password="s3cr3t")
+    driver = FsspecDriver({"options": {"password": {"secretKeyRef": {"name": "store", "key": "password"}}}}, secrets)
+    with pytest.raises(Permanent) as caught:
+        driver.open("broken://x").read(1)
+
+    assert "s3cr3t" not in str(caught.value)
+    assert caught.value.__cause__ is None

@@ -398,7 +398,10 @@ def test_bad_input_is_said_with_2_and_leaves_nothing_written(here, text, argv, s
         ("steps: [[]]", "steps"),
         ("resource: {action: get}", "later release"),
         ("inputs: {parameters: [{name: a}]}\ncontainer: {command: [echo]}", "-p a=VALUE"),
-        ("inputs: {artifacts: [{name: g, path: /g, plugin: {key: r}}]}\ncontainer: {command: [echo]}", "later release"),
+        (
+            "inputs: {artifacts: [{name: g, path: /g, plugin: {name: no-such, key: r}}]}\ncontainer: {command: [echo]}",
+            "no-such",
+        ),
         ("inputs: {artifacts: [{name: g, path: g, raw: {data: r}}]}\ncontainer: {command: [echo]}", "absolute"),
     ],
 )

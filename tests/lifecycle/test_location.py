@@ -17,7 +17,15 @@ def test_a_location_is_split_into_the_store_and_the_key_and_put_together_again()
 
 @pytest.mark.parametrize(
     "artifact",
-    [{}, {"s3": {"key": "k"}}, {"http": {"url": ""}}, {"git": {}}, {"hdfs": {"addresses": []}}, {"s3": None}],
+    [
+        {},
+        {"s3": {"key": "k"}},
+        {"http": {"url": ""}},
+        {"git": {}},
+        {"hdfs": {"addresses": []}},
+        {"s3": None},
+        {"plugin": {"key": "k"}},
+    ],
 )
 def test_what_names_no_store_is_no_location(artifact):
     assert of_artifact(artifact) is None
@@ -74,6 +82,8 @@ def test_a_location_in_a_message_shows_no_secret():
     assert str(Location("http", {}, "https://user:hunter2@host/x?token=hunter2")) == "http https://host/x?…"
     assert "hunter2" not in str(Location("raw", {}, "hunter2"))
     assert str(Location("s3", {"bucket": "b"}, "a/b")) == "s3://b/a/b"
+    assert str(Location("azure", {"container": "c"}, "a/b")) == "azure://c/a/b"
+    assert str(Location("plugin", {"name": "sqlite"}, "a/b")) == "plugin://sqlite/a/b"
 
 
 def test_a_secret_is_read_where_it_is_mounted_and_shown_nowhere(tmp_path):
@@ -99,3 +109,19 @@ def test_a_secret_that_is_not_there_is_named_and_an_unset_selector_is_none(tmp_p
 def test_a_secret_selector_cannot_leave_its_directory(tmp_path, selector):
     with pytest.raises(InputError):
         SecretReader(tmp_path).read(selector)
+
+
+@pytest.mark.parametrize(
+    ("kind", "store", "key"),
+    [
+        ("gcs", {"bucket": "b"}, {"key": "k"}),
+        ("oss", {"bucket": "b", "endpoint": "e"}, {"key": "k"}),
+        ("azure", {"container": "c", "endpoint": "e"}, {"blob": "k"}),
+        ("plugin", {"name": "sqlite", "configuration": "file: x"}, {"key": "k"}),
+    ],
+)
+def test_an_artifact_with_nothing_but_a_key_is_in_the_store_of_the_archive(kind: str, store, key):
+    found = relocated({"name": "a", kind: key}, {kind: store | dict.fromkeys(key, "prefix")})
+
+    assert of_artifact(found) == Location(kind, store, "k")
+    assert str(of_artifact(found).join("d/e").key) == "k/d/e"

@@ -1,0 +1,1 @@
+debian openssh-server openssh-client
