@@ -8,9 +8,13 @@ from functools import cache
 import pytest
 
 from runtimes import kernel
+from tests.servers.clusters import cache_config, hadoop, kdc, kerberized, keytab_config, plain_config
 from tests.servers.fixtures import certificate, httpd, secrets, weed
 
-__all__ = ["certificate", "httpd", "secrets", "weed"]  # fixtures for everybody
+__all__ = [  # fixtures for everybody
+    "cache_config", "certificate", "hadoop", "httpd", "kdc", "kerberized", "keytab_config", "plain_config", "secrets",
+    "weed",
+]  # fmt: skip
 
 REAL = os.environ.get("ARGOEXEC_TEST_REAL") == "1"
 
