@@ -2,11 +2,12 @@
 
 import os
 
-from tests.benchmarks import start_up, transfer
+from tests.benchmarks import memory, objects, start_up, together, transfer
 
 start_up.main()
 if "ARGOEXEC_WEED" in os.environ:
-    print()
-    transfer.main()
+    for one in (transfer, objects, together, memory):
+        print()
+        one.main()
 else:
-    print("\ntransfer: left out, it needs SeaweedFS (ARGOEXEC_WEED)")
+    print("\ntransfers: left out, they need SeaweedFS (ARGOEXEC_WEED)")

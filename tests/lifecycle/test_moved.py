@@ -259,3 +259,17 @@ def test_a_long_transfer_is_in_the_journal_every_ten_seconds_and_a_short_one_is_
     quick = world_with(tmp_path / "quick", Store(after=1 << 20))
     Engine(INIT_TABLE, quick.pod).run()
     assert lines(quick, "progress") == []
+
+
+@pytest.mark.parametrize("path", ["../evil", "a/../../evil", "/evil", "."])
+def test_a_key_that_leads_out_of_its_directory_is_refused(tmp_path, path):
+    class Leading(Store):
+        def list(self, key):
+            return iter([StoredObject("good", 1), StoredObject(path, 1)])
+
+    world = world_with(tmp_path, Leading(1 << 20, keys=("o/good", f"o/{path}")))
+
+    assert Engine(INIT_TABLE, world.pod).run() is Verdict.FAILED
+    assert world.pod.record.first.error == "CorruptData"
+    assert repr(path) in world.pod.record.first.message
+    assert list(tmp_path.iterdir()) == []
