@@ -30,13 +30,18 @@ EXISTS: Final = "FileAlreadyExistsException"
 NOT_EMPTY: Final = "PathIsNotEmptyDirectoryException"
 
 _QUOTA: Final = "raise the quota of that directory (hdfs dfsadmin -setSpaceQuota, -setQuota), or delete from it"
+_PERMISSION: Final = "grant that user the permission (hdfs dfs -chmod, -setfacl), or correct the path"
+_REACH: Final = "are the addresses right, the servers up, and do they ask for Kerberos or `dataTransferProtection`?"
 _TICKET: Final = "check the keytab or credential cache, krbUsername, krbRealm, krb5.conf, and that the clocks agree"
 _KDC: Final = "can the pod reach the KDC that krb5.conf names?"
 _LATER: Final = "the name node is starting, in safe mode or standby: hdfs dfsadmin -safemode get"
 
 _MEANINGS: Final[dict[str, tuple[type[LifecycleError], str]]] = {
     ABSENT: (NotFound, ""),
-    "AccessControlException": (Forbidden, "grant that user the permission (hdfs dfs -chmod, -setfacl)"),
+    "AccessControlException": (
+        Forbidden,
+        "grant that user the permission (hdfs dfs -chmod, -setfacl), or correct the path",
+    ),
     "AuthorizationException": (Forbidden, "the service's policy (hadoop-policy.xml) does not let this user in"),
     "SecurityException": (Unauthorized, "does the cluster ask for Kerberos? then give a keytab or a credential cache"),
     "AuthenticationException": (Unauthorized, _TICKET),
@@ -77,7 +82,10 @@ _MEANINGS: Final[dict[str, tuple[type[LifecycleError], str]]] = {
     # What the server gives no better name, such as "could only be written to 0 of the 1 minReplication nodes".
     "IOException": (Unavailable, "are there data nodes with free space? hdfs dfsadmin -report"),
     "RemoteException": (Unavailable, ""),
-    "OSError": (Unavailable, "are the addresses right, the name node up, and does it want Kerberos?"),
+    "OSError": (
+        Unavailable,
+        "are the addresses right, the servers up, and do they ask for Kerberos or `dataTransferProtection`?",
+    ),
     # What this process could not even begin with.
     "NoClient": (Unsupported, "add argoexec[hdfs] to the executor's image"),
     "NoGssapi": (Unsupported, "add libgssapi-krb5-2 (Debian) or krb5-libs (Red Hat) to the executor's image"),

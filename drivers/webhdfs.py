@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _SCHEMES: Final = {"http": "http", "https": "https", "webhdfs": "http", "swebhdfs": "https"}
 _PORTS: Final = {"http": 9870, "https": 9871}
 _CHUNK: Final = 1 << 20
+_OTHER: Final = f"is that the address of a WebHDFS? a name node has it on {_PORTS['http']}"
 _CA_REMEDY: Final = "put the issuing CA into the system's store, or name a PEM file of it in SSL_CERT_FILE"
 # What the answers without a RemoteException mean: those of a proxy, or of the filter that comes before HDFS.
 _STATUSES: Final = {401: "AuthenticationException", 403: "AccessControlException", 429: "RetriableException"}
@@ -98,8 +99,19 @@ class WebFiles:
         location = answer.headers.get("Location")
         if not location:
             raise Refused("RemoteException", "the name node names no data node to write to")
-        body = iter(lambda: stream.read(_CHUNK), b"")
-        _value(_checked(self._send("PUT", location, body, self._known_by(location))))
+        failures: list[BaseException] = []
+
+        def body() -> Iterator[bytes]:
+            try:
+                while chunk := stream.read(_CHUNK):
+                    yield chunk
+            except BaseException as error:  # noqa: BLE001 - raised below
+                # An upload that breaks off could make its file after it was removed; one that ends cannot.
+                failures.append(error)
+
+        _value(_checked(self._send("PUT", location, body(), self._known_by(location))))
+        if failures:
+            raise failures[0]
         found = self.status(path)
         if found is None:
             raise Refused(ABSENT, "it is gone")
@@ -134,6 +146,8 @@ class WebFiles:
                 if last or not error.known.transient:
                     raise
             except Refused as error:
+                if error.name == "AuthenticationException" and not self._login.kerberos:
+                    raise Refused("SecurityException", error.text) from error
                 if last or error.name not in _ELSEWHERE:
                     raise
             else:
@@ -227,7 +241,13 @@ def _value(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
         data = answer.read(decode_content=False)
     except urllib3.exceptions.HTTPError as error:
         raise Lost(broken("reading the answer", error)) from None
-    return json.loads(data) if data.strip() else {}
+    try:
+        value = json.loads(data) if data.strip() else {}
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise Lost(BadRequest("the answer is not one of WebHDFS", remedy=_OTHER))
+    return value
 
 
 def _checked(answer: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
@@ -249,6 +269,5 @@ def _checked(answer: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
     if not name and answer.status >= 500:
         raise Lost(Unavailable(text))
     if not name:
-        remedy = f"is that the address of a WebHDFS? a name node has it on {_PORTS['http']}"
-        raise Lost(BadRequest(text, remedy=remedy))
+        raise Lost(BadRequest(text, remedy=_OTHER))
     raise Refused(name, text.partition("\n")[0])

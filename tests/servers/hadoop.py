@@ -86,6 +86,7 @@ class Hadoop:
             (conf / name).write_text(_xml(site))
         (conf / "log4j.properties").write_text(
             "log4j.rootLogger=INFO,A\nlog4j.appender.A=org.apache.log4j.ConsoleAppender\n"
+            "log4j.appender.A.target=System.err\n"
             "log4j.appender.A.layout=org.apache.log4j.PatternLayout\n"
             "log4j.appender.A.layout.ConversionPattern=%d{ISO8601} %p %c{2}: %m%n\n"
         )
