@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from tests.servers.kdc import REALM
+from tests.servers.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ NAME_NODE = "org.apache.hadoop.hdfs.server.namenode.NameNode"
 DATA_NODE = "org.apache.hadoop.hdfs.server.datanode.DataNode"
 _DFS_ADMIN = "org.apache.hadoop.hdfs.tools.DFSAdmin"
 _FS_SHELL = "org.apache.hadoop.fs.FsShell"
+_OTHER = "127.0.0.2"
 _START = 90.0
 _REPORTED = b"Successfully sent block report"
 _DEBIAN = Path("/usr/share/java")
@@ -78,8 +80,15 @@ class Hadoop:
             place.mkdir(parents=True)
             (place / "web.xml").write_text('<web-app version="2.4" xmlns="http://java.sun.com/xml/ns/j2ee"></web-app>')
         host = "localhost" if kdc else "127.0.0.1"
-        rpc, http, *others = (f"{host}:{port}" for port in _free_ports(5))
-        site = _site(directory, rpc, http, others)
+        rpc, http, transfer, ipc, data_http = (f"{host}:{port}" for port in _free_ports(5))
+        site = _site(directory, rpc, http, [transfer, ipc, data_http])
+        if kdc is None:
+            # Clients that go by names, as WebHDFS does, find the data node at 127.0.0.2; what transfers data to it by
+            # name meets whoever listens there, such as a proxy (`by_name`).
+            site |= {
+                "dfs.datanode.hostname": _OTHER,
+                "dfs.datanode.http.address": data_http.replace(host, _OTHER),
+            }
         if kdc is not None:
             site |= _kerberos(kdc, protection)
         for name in ("core-site.xml", "hdfs-site.xml"):
@@ -142,6 +151,15 @@ class Hadoop:
         )
         self.start(DATA_NODE)
         self.await_data_node()
+
+    @contextlib.contextmanager
+    def by_name(self, directory: Path) -> Iterator[tuple[Proxy, dict[str, str]]]:
+        """A proxy before the data node of a plain cluster, and the environment of clients that go by it."""
+        (directory / "hdfs-site.xml").write_text(_xml({"dfs.client.use.datanode.hostname": "true"}))
+        (directory / "core-site.xml").write_text(_xml({}))
+        target = self.site["dfs.datanode.address"]
+        with Proxy(target, (_OTHER, int(target.rpartition(":")[2]))) as proxy:
+            yield proxy, {"HADOOP_CONF_DIR": str(directory)}
 
     def admin(self, *arguments: str) -> str:
         """``hdfs dfsadmin`` of the superuser."""
