@@ -19,6 +19,7 @@ FRAME: Final = struct.Struct("!cI")  # what it is, and the length of what follow
 RESULT, DATA, END, ERROR = b"R", b"D", b"Z", b"E"
 PACKET: Final = 256 * 1024
 _PAGE: Final = 1000
+_PACE: Final = 64  # pieces of data between two looks at the data nodes
 _DIRECTORY: Final = 0o777  # as the original makes them, whatever the umask
 
 
@@ -57,6 +58,7 @@ class Server:
         self._settings = settings
         self._lock = threading.Lock()
         self._client: Any = None
+        self._guard: Any = None
 
     def serve(self, request: dict[str, Any], channel: socket.socket) -> None:
         """Answer one; whatever it ends with is told in a frame."""
@@ -80,6 +82,12 @@ class Server:
                     from drivers import spnego  # noqa: PLC0415 - ctypes, for Kerberos alone
 
                     spnego.load()
+                if self._settings["protection"] not in {"", "authentication"}:
+                    from drivers.hdfs_protection import Guard  # noqa: PLC0415 - seldom asked for
+
+                    self._guard = Guard(
+                        self._settings["protection"], self._settings["addresses"], self._settings["timeout"]
+                    )
                 self._client = Client(self._settings["url"], self._settings["config"], **self._settings["identity"])
             return self._client
 
@@ -107,7 +115,8 @@ class Server:
         file = self.client().read(path)
         send(channel, RESULT)
         if size:
-            for chunk in file.read_range_stream(offset, size):
+            for number, chunk in enumerate(file.read_range_stream(offset, size)):
+                self._look(number)
                 send(channel, DATA, chunk)
         send(channel, END)
 
@@ -119,14 +128,22 @@ class Server:
         file = client.create(path, WriteOptions(overwrite=True, create_parent=False))
         try:
             send(channel, RESULT)
+            number = 0
             while (frame := FRAME.unpack(receive(channel, FRAME.size)))[0] == DATA:
                 file.write(receive(channel, frame[1]))
+                self._look(number)
+                number += 1
             file.close()
             send_json(channel, RESULT, _status(client.get_file_info(path)))
         except BaseException:
             with contextlib.suppress(Exception):
                 client.delete(path, recursive=False)
             raise
+
+    def _look(self, number: int) -> None:
+        """At the data nodes there are, now and then: another block is on another one."""
+        if self._guard is not None and number % _PACE == 0:
+            self._guard.check()
 
     def do_make(self, channel: socket.socket, path: str) -> None:
         """A directory and its parents; one that is there is success."""

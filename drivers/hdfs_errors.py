@@ -86,6 +86,7 @@ _MEANINGS: Final[dict[str, tuple[type[LifecycleError], str]]] = {
         Unavailable,
         "are the addresses right, the servers up, and do they ask for Kerberos or `dataTransferProtection`?",
     ),
+    "WeakProtection": (BadRequest, "set dfs.data.transfer.protection of the data nodes, or ask for less"),
     # What this process could not even begin with.
     "NoClient": (Unsupported, "add argoexec[hdfs] to the executor's image"),
     "NoGssapi": (Unsupported, "add libgssapi-krb5-2 (Debian) or krb5-libs (Red Hat) to the executor's image"),

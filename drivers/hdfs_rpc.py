@@ -120,7 +120,14 @@ class RpcFiles:
             config[f"dfs.ha.namenodes.{host}"] = ",".join(names)
             for name, address in zip(names, self._addresses, strict=True):
                 config[f"dfs.namenode.rpc-address.{host}.{name}"] = address
-        return {"url": f"hdfs://{host}", "config": config, "kerberos": self._login.kerberos}
+        return {
+            "url": f"hdfs://{host}",
+            "config": config,
+            "kerberos": self._login.kerberos,
+            "protection": self._protection,
+            "addresses": list(self._addresses),
+            "timeout": self._timeout,
+        }
 
 
 class ClientProcess:

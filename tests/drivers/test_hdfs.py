@@ -337,6 +337,20 @@ def test_data_is_protected_as_the_data_node_asks(kerberized, keytab_config, secr
         kerberized.restart_data_node("authentication")
 
 
+@pytest.mark.parametrize("protection", ["integrity", "privacy"])
+def test_a_data_node_that_protects_less_than_is_asked_for_is_refused(keytab_config, kerberos, secrets, protection):
+    key, data = f"{fresh()}/f", os.urandom(MIB)
+    save(kerberos, key, data)
+    driver = HdfsDriver(keytab_config | {"dataTransferProtection": protection}, secrets)
+    message = f"the data node 127.* offers authentication, not {protection}"
+    with pytest.raises(BadRequest, match=message):
+        read(driver, key)
+    with pytest.raises(BadRequest, match=message):
+        save(driver, key, b"other")
+
+    assert read(kerberos, key) == data
+
+
 def test_a_data_node_that_asks_for_protection_takes_nothing_without(keytab_config, secrets):
     del keytab_config["dataTransferProtection"]
     driver = HdfsDriver(keytab_config, secrets)
