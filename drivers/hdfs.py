@@ -124,7 +124,7 @@ class HdfsDriver:
             with contextlib.suppress(Exception):  # what the connection still allows
                 self._files.remove(part)
             if source.failure is not None:
-                raise source.failure from None
+                raise source.failure from source.failure.__cause__
             if isinstance(error, NotFound):  # the part, or its directory, was removed by somebody
                 raise Unavailable(f"{where}: it was removed while it was written") from error
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 
 from drivers.hdfs_child import DATA, END, ERROR, FRAME, PACKET, RESULT, receive, send
-from drivers.hdfs_errors import Refused, of_library
+from drivers.hdfs_errors import Lost, Refused, of_library
 from drivers.hdfs_files import Status
 from lifecycle.errors import Unavailable
 
@@ -161,11 +162,11 @@ class ClientProcess:
         mine.settimeout(timeout)
         return Channel(mine, self)
 
-    def ended(self) -> Unavailable:
+    def ended(self) -> Lost:
         """What to say when it is gone."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
-        return Unavailable(f"the process of the HDFS client ended with status {self._process.returncode}")
+        return Lost(Unavailable(f"the process of the HDFS client ended with status {self._process.returncode}"))
 
     def _send(self, packet: bytes, *descriptors: int) -> None:
         if len(packet) > PACKET:
@@ -190,6 +191,7 @@ class Channel:
         self._process = process
         self._left = 0
         self._done = False
+        self._aborted = False
 
     def __enter__(self) -> Self:
         return self
@@ -208,7 +210,7 @@ class Channel:
                 return b""
         data = self._socket.recv(min(size, self._left))
         if not data:
-            raise self._process.ended()
+            raise self._end()
         self._left -= len(data)
         return data
 
@@ -239,6 +241,7 @@ class Channel:
 
     def shutdown(self) -> None:
         """End a read that blocks in another thread."""
+        self._aborted = True
         self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -251,5 +254,9 @@ class Channel:
             if kind == ERROR:
                 raise of_library(*json.loads(receive(self._socket, size)))
         except ConnectionError as error:
-            raise self._process.ended() from error
+            raise self._end() from error
         return kind, size
+
+    def _end(self) -> Exception:
+        """Why nothing more comes."""
+        return ConnectionAbortedError(errno.ECONNABORTED, "given up") if self._aborted else self._process.ended()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -65,7 +66,8 @@ class WebFiles:
             if error.name == ABSENT:
                 return None
             raise
-        return _status(path, found["FileStatus"])
+        with _shaped():
+            return _status(path, found["FileStatus"])
 
     def walk(self, path: str) -> Iterator[Status]:
         """Everything below a directory, in no order; a directory of any size comes in pages."""
@@ -73,14 +75,15 @@ class WebFiles:
         while waiting:
             directory, after, more = waiting.pop(), "", True
             while more:
-                value = _value(self._ask("GET", directory, "LISTSTATUS_BATCH", startAfter=after))["DirectoryListing"]
-                for entry in value["partialListing"]["FileStatuses"]["FileStatus"]:
-                    after = entry["pathSuffix"]
-                    one = _status(f"{directory.rstrip('/')}/{after}", entry)
-                    if one.directory:
-                        waiting.append(one.path)
-                    yield one
-                more = bool(value["remainingEntries"])
+                value = _value(self._ask("GET", directory, "LISTSTATUS_BATCH", startAfter=after))
+                with _shaped():
+                    listing = value["DirectoryListing"]
+                    names = {one["pathSuffix"]: one for one in listing["partialListing"]["FileStatuses"]["FileStatus"]}
+                    page = [_status(f"{directory.rstrip('/')}/{name}", one) for name, one in names.items()]
+                    more = bool(listing["remainingEntries"]) and bool(page)
+                after = next(reversed(names), "")
+                waiting += [one.path for one in page if one.directory]
+                yield from page
 
     def read(self, path: str, offset: int, size: int) -> Inner:
         """A part of a file; the caller closes it."""
@@ -241,13 +244,17 @@ def _value(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
         data = answer.read(decode_content=False)
     except urllib3.exceptions.HTTPError as error:
         raise Lost(broken("reading the answer", error)) from None
+    with _shaped():
+        return dict(json.loads(data)) if data.strip() else {}
+
+
+@contextmanager
+def _shaped() -> Iterator[None]:
+    """What does not look like an answer of WebHDFS comes from something else."""
     try:
-        value = json.loads(data) if data.strip() else {}
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise Lost(BadRequest("the answer is not one of WebHDFS", remedy=_OTHER))
-    return value
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise Lost(BadRequest("the answer is not one of WebHDFS", remedy=_OTHER)) from error
 
 
 def _checked(answer: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:

@@ -61,7 +61,8 @@ def resolve(kind: str, name: str) -> Any:
     """What a name stands for.
 
     Args:
-        kind: ``runtime``, ``sandbox``, ``control plane``, ``driver`` or ``diagram format``.
+        kind: ``runtime``, ``sandbox``, ``control plane``, ``driver``, ``config maps`` or ``diagram
+            format``.
         name: as the template or the environment gives it.
 
     Raises:

@@ -16,6 +16,7 @@ from drivers.hdfs import HdfsDriver
 from drivers.hdfs_errors import Refused
 from lifecycle.errors import BadRequest, Forbidden, NotFound, StorageFull, Unauthorized, Unavailable
 from tests.servers.clusters import fresh
+from tests.servers.proxy import Fault
 
 
 class TestPlain(DriverConformance):
@@ -194,6 +195,21 @@ def test_the_rest_of_a_file_that_was_written_since_is_not_found(alice):
 
     with pytest.raises(NotFound, match="written since"):
         alice.open_rest(key, 2, version)
+
+
+def test_a_read_that_blocks_can_be_given_up(hadoop, plain_config, secrets, tmp_path, monkeypatch):
+    key = f"{fresh()}/f"
+    save(HdfsDriver(plain_config, secrets), key, bytes(12 * MIB))
+    with hadoop.by_name(tmp_path) as (proxy, environ):
+        monkeypatch.setenv("HADOOP_CONF_DIR", environ["HADOOP_CONF_DIR"])
+        proxy.plan(Fault("silence", after=3 * MIB, times=1000))
+        with HdfsDriver(plain_config, secrets).open(key) as stream, ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(stream.read)
+            while not proxy.met:
+                threading.Event().wait(0.01)
+            stream.abort()
+            with pytest.raises(Unavailable, match="given up"):
+                reading.result(30)
 
 
 # --- who may ---

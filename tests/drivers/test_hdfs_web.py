@@ -161,11 +161,14 @@ def test_a_data_node_that_is_gone_is_told_without_its_token(httpd, secrets):
     assert "t0ken" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_an_answer_that_is_cut_off_is_an_error(httpd, secrets):
+def test_an_answer_that_is_cut_off_is_an_error_without_its_token(httpd, secrets):
     httpd.on(NAME_NODE, Answer(body=json.dumps(STATUS).encode()))
-    httpd.on(OPEN, Answer(body=b"da", length=4))
-    with web(secrets, httpd.url).open("/a b") as stream, pytest.raises(Unavailable, match="'/a b'"):
+    location = httpd.on("/data?delegation=t0ken", Answer(body=b"da", length=4))
+    httpd.on(OPEN, Answer(307, headers={"Location": location}))
+    with web(secrets, httpd.url).open("/a b") as stream, pytest.raises(Unavailable, match="'/a b'") as caught:
         stream.read()
+
+    assert "t0ken" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize("first", [refused(403, "StandbyException"), Answer(503, b"starting")])
@@ -177,6 +180,22 @@ def test_the_active_one_of_several_name_nodes_serves(httpd, secrets, first):
         with web(secrets, httpd.url, active.url).open("/a b") as stream:
             assert stream.read() == b"data"
         assert len(httpd.requests) == 1
+
+
+def test_a_directory_comes_in_pages(httpd, secrets):
+    def page(left, *names):
+        entries = [{"pathSuffix": name, "type": kind, "length": 1, "modificationTime": 7} for name, kind in names]
+        listing = {"partialListing": {"FileStatuses": {"FileStatus": entries}}, "remainingEntries": left}
+        return Answer(body=json.dumps({"DirectoryListing": listing}).encode())
+
+    status = STATUS["FileStatus"] | {"type": "DIRECTORY"}
+    httpd.on("/webhdfs/v1/d?op=GETFILESTATUS&user.name=alice", Answer(body=json.dumps({"FileStatus": status}).encode()))
+    batch = "op=LISTSTATUS_BATCH&startAfter={}&user.name=alice"
+    httpd.on(f"/webhdfs/v1/d?{batch.format('')}", page(1, ("b", "FILE"), ("c", "DIRECTORY")))
+    httpd.on(f"/webhdfs/v1/d?{batch.format('c')}", page(0, ("d", "FILE")))
+    httpd.on(f"/webhdfs/v1/d/c?{batch.format('')}", page(0, ("a", "FILE"), (".argoexec-part-1", "FILE")))
+
+    assert [entry.path for entry in web(secrets, httpd.url).list("/d")] == ["b", "c/a", "d"]
 
 
 @pytest.mark.parametrize(
@@ -203,8 +222,9 @@ def test_a_refusal_is_told_by_its_class(httpd, secrets, answer, error, says):
     assert len(httpd.requests) == 1
 
 
-def test_a_page_without_json_is_no_status(httpd, secrets):
-    httpd.on(NAME_NODE, Answer(body=b"<html>It works!"))
+@pytest.mark.parametrize("body", [b"<html>It works!", b"{}", b"[1]", b'{"FileStatus": 3}'])
+def test_a_page_of_something_else_is_no_status(httpd, secrets, body):
+    httpd.on(NAME_NODE, Answer(body=body))
     with pytest.raises(BadRequest, match="WebHDFS"):
         web(secrets, httpd.url).open("/a b")
 

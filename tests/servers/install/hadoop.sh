@@ -1,5 +1,5 @@
 # HDFS: its jars are in a wheel from PyPI, and what they load besides are Debian's.
-debian default-jre-headless libjetty9-java libjersey1-core-java libjersey1-server-java libjersey1-servlet-java \
+debian openjdk-17-jre-headless libjetty9-java libjersey1-core-java libjersey1-server-java libjersey1-servlet-java \
   libjersey1-json-java libservlet-api-java libcommons-codec-java libcommons-net-java libcommons-daemon-java \
   libjackson2-core-java libjackson2-databind-java libjackson2-annotations-java libjackson-json-java libjaxb-api-java \
   libjaxb-java libistack-commons-java libactivation-java libjsr311-api-java libasm-java libhttpclient-java libhttpcore-java \
