@@ -229,7 +229,6 @@ def _site(directory: Path, rpc: str, http: str, data: list[str]) -> dict[str, st
         "dfs.datanode.ipc.address": ipc,
         "dfs.datanode.http.address": data_http,
         "dfs.datanode.hostname": "localhost",
-        "dfs.client.use.datanode.hostname": "true",
         "dfs.namenode.safemode.extension": "0",
         "dfs.namenode.safemode.threshold-pct": "0",
         "dfs.webhdfs.enabled": "true",
