@@ -1,36 +1,34 @@
-"""A boto3 client from the fields of an ``s3`` location (spec 3.1, 5.29), tuned where its defaults hurt.
-
-Anything that a location can say and this release cannot do is refused: an encryption that is silently left out is
-worse than an error.
-"""
+"""A boto3 client from the fields of an ``s3`` location (spec 3.1, 5.29), tuned where its defaults hurt."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import ssl
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3.session
 import botocore.config
-import botocore.credentials
 import botocore.handlers
 import botocore.loaders
 import botocore.session
+from botocore.exceptions import ClientError
 
-from drivers.s3_errors import Place
-from lifecycle.errors import BadRequest, Unsupported
+from drivers.s3_credentials import Credentials, find, selector
+from drivers.s3_errors import Place, refuses_credentials
+from lifecycle.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lifecycle.secret import Secret, SecretReader
+    from lifecycle.secret import SecretReader
 
 AWS: Final = "s3.amazonaws.com"
 CONNECTIONS: Final = 16  # four uploads of four parts, or as many objects of a directory, without a queue
-_LATER: Final = ("encryptionOptions", "createBucketIfNotPresent")
 _STYLES: Final = {"path": "path", "virtual-hosted": "virtual", "": "", "auto": ""}
 _VIRTUAL_HOSTS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".aliyuncs.com", "storage.googleapis.com")
 _REGION_IN_HOST: Final = re.compile(r"s3[.-]([a-z]{2}-[a-z-]+-\d)\.amazonaws\.com")
@@ -39,21 +37,63 @@ _REGION_IN_HOST: Final = re.compile(r"s3[.-]([a-z]{2}-[a-z-]+-\d)\.amazonaws\.co
 _SYSTEM_CAS: Final = (
     "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem",
 )  # fmt: skip
+# At DEBUG botocore logs every request with its headers: session tokens, and customers' keys.
+logging.getLogger("botocore").setLevel(logging.INFO)
 # Reading and parsing the description of S3 is most of what a client costs: 120 ms the first time, 9 ms afterwards.
 _LOADER: Final = botocore.loaders.create_loader()
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A client that several threads may use, and what belongs to it.
+
+    Attributes:
+        place: what messages say of the store.
+        virtual: whether the bucket is part of the host name.
+        own_roots: whether ``caSecret`` says which CAs to trust.
+        timeouts: seconds for a connection, and between two pieces of an answer.
+    """
+
+    client: Any
+    place: Place
+    credentials: Credentials
+    region: str
+    virtual: bool
+    own_roots: bool
+    timeouts: tuple[float, float]
+
+    def ask(self, operation: str, action: str, key: str, **arguments: Any) -> dict[str, Any]:
+        """Call an operation of the client; once more if its credentials were refused and there are others by now.
+
+        Args:
+            operation: a method of the client.
+            action: the permission it needs, such as ``s3:GetObject``.
+            key: the object, or the prefix, for messages.
+            arguments: of the operation, without the bucket.
+
+        Raises:
+            LifecycleError: what the store answered.
+        """
+        call = getattr(self.client, operation)
+        with self.place.translating(action, key):
+            used = self.credentials.get_frozen_credentials()
+            try:
+                return dict(call(Bucket=self.place.bucket, **arguments))
+            except ClientError as error:
+                if not refuses_credentials(error) or not self.credentials.renewed(used):
+                    raise
+            return dict(call(Bucket=self.place.bucket, **arguments))
+
+
 def connect(
     config: Mapping[str, Any], secrets: SecretReader, *, connect_timeout: float, read_timeout: float
-) -> tuple[Any, Place]:
-    """A client that several threads may use, and what messages say of its store. Nothing is sent.
+) -> Connection:
+    """Make the client. Nothing is sent.
 
     Raises:
         BadRequest: the location cannot work.
         Unauthorized: a secret it names is not there.
-        Unsupported: it asks for what a later release has.
     """
-    _refuse_later(config)
     endpoint = str(config.get("endpoint") or AWS)
     bucket = config.get("bucket")
     if not isinstance(bucket, str) or not bucket:
@@ -63,15 +103,16 @@ def connect(
             f"the s3 endpoint {endpoint.rpartition('@')[2]!r} is not HOST or HOST:PORT",
             remedy="leave out the scheme; `insecure: true` stands for http",
         )
-    keys, source = _keys(config, secrets)
-    place = Place(endpoint, bucket, source)
     secure = config.get("insecure") is not True
-    with place.translating("connecting", ""):
+    style = _addressing(config, endpoint, bucket, secure=secure)
+    with Place(endpoint, bucket, "the AWS tools' configuration").translating("connecting", ""):
         core = botocore.session.Session()
         core.register_component("data_loader", _LOADER)
+        # Half of a listing's time went into dates that nobody reads; botocore takes them as text, too.
+        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
         region = config.get("region") or _region(endpoint) or core.get_config_variable("region") or "us-east-1"
-        if role := config.get("roleARN") if not keys else None:
-            _assume(core, str(role), region)
+        credentials, whence = find(config, secrets, core, region)
+        core._credentials = credentials  # noqa: SLF001 - the way botocore has
         certificates, opened = _certificates(config, secrets)
         client = boto3.session.Session(botocore_session=core).client(
             "s3",
@@ -85,31 +126,26 @@ def connect(
                 max_pool_connections=CONNECTIONS,
                 # One more try hides a lost connection; the attempts that a person sees are the lifecycle's.
                 retries={"mode": "standard", "total_max_attempts": 2},
-                s3={"addressing_style": _addressing(config, endpoint, bucket, secure=secure)},
+                s3={"addressing_style": style},
                 # Since 1.36 botocore sends CRC32 trailers unasked: older MinIO and Ceph refuse them, and they cost
-                # a quarter of an upload. The signature covers a SHA-256 of the body anyway.
+                # a quarter of an upload. Content-MD5 does what they do (ADR 11).
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
                 ignore_configured_endpoint_urls=True,
             ),
-            **keys,
         )
     if opened is not None:
         weakref.finalize(client, os.close, opened)
     _unburden(client)
-    return client, place
-
-
-def _refuse_later(config: Mapping[str, Any]) -> None:
-    for name in _LATER:
-        value = config.get(name)
-        # The controller's defaults may come as {} or {"enableEncryption": false}; those ask for nothing.
-        asks = any(value.values()) if name == "encryptionOptions" and isinstance(value, dict) else value is not None
-        if asks:
-            raise Unsupported(
-                f"`{name}` of an s3 location comes with a later release of this executor",
-                remedy="take it out of the location; default encryption can be set on the bucket itself",
-            )
+    return Connection(
+        client=client,
+        place=Place(endpoint, bucket, whence),
+        credentials=credentials,
+        region=str(region),
+        virtual=style == "virtual",
+        own_roots=opened is not None,
+        timeouts=(connect_timeout, read_timeout),
+    )
 
 
 def _unburden(client: Any) -> None:
@@ -122,43 +158,6 @@ def _unburden(client: Any) -> None:
     events.unregister("before-call.s3", botocore.handlers.add_expect_header)
     for operation in ("PutObject", "UploadPart"):
         events.unregister(f"before-parameter-build.s3.{operation}", botocore.handlers.convert_body_to_file_like_object)
-
-
-def _keys(config: Mapping[str, Any], secrets: SecretReader) -> tuple[dict[str, str], str]:
-    """The static credentials as the client's arguments, none for the SDK's chain; and whence, for messages."""
-    found: dict[str, Secret | None] = {
-        name: secrets.read(config.get(name)) for name in ("accessKeySecret", "secretKeySecret", "sessionTokenSecret")
-    }
-    access, secret, token = found.values()
-    if access is None and secret is None:
-        if role := config.get("roleARN"):
-            return {}, f"the role {role} and the credentials of the pod that assumes it"
-        # Timeout and attempts of the chain's last link, the metadata service, are 1 s and 1: a laptop does not hang.
-        return {}, "the credentials of the AWS tools or the pod's IAM role (the location names no key secrets)"
-    if access is None or secret is None:
-        given, missing = (
-            ("secretKeySecret", "accessKeySecret") if access is None else ("accessKeySecret", "secretKeySecret")
-        )
-        raise BadRequest(f"the s3 location has `{given}` but no `{missing}`", remedy="give both or neither")
-    keys = {"aws_access_key_id": access.reveal(), "aws_secret_access_key": secret.reveal()}
-    if token is not None:
-        keys["aws_session_token"] = token.reveal()
-    return keys, ", ".join(_selector(name, config[name]) for name, value in found.items() if value is not None)
-
-
-def _selector(name: str, selector: Mapping[str, Any]) -> str:
-    return f"{name} (key {selector['key']!r} of secret {selector['name']!r})"
-
-
-def _assume(core: Any, role: str, region: str) -> None:
-    """Let the session act as a role; its credentials are renewed before they expire."""
-    fetcher = botocore.credentials.AssumeRoleCredentialFetcher(
-        core.create_client, core.get_credentials(), role, extra_args={"RoleSessionName": "argoexec"}
-    )
-    core.set_config_variable("region", region)
-    core._credentials = botocore.credentials.DeferredRefreshableCredentials(  # noqa: SLF001 - the way botocore has
-        refresh_using=fetcher.fetch_credentials, method="assume-role"
-    )
 
 
 def _region(endpoint: str) -> str | None:
@@ -191,7 +190,7 @@ def _certificates(config: Mapping[str, Any], secrets: SecretReader) -> tuple[str
     try:
         ssl.create_default_context(cadata=pem.reveal())
     except (ssl.SSLError, ValueError) as error:
-        raise BadRequest(f"{_selector('caSecret', config['caSecret'])} is not a certificate in PEM form") from error
+        raise BadRequest(f"{selector('caSecret', config)} is not a certificate in PEM form") from error
     descriptor = os.memfd_create("ca.pem")
     os.write(descriptor, pem.reveal().encode())
     return f"/proc/self/fd/{descriptor}", descriptor

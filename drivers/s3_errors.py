@@ -15,6 +15,7 @@ from botocore.parsers import ResponseParserError
 from drivers.network import broken
 from lifecycle.errors import (
     BadRequest,
+    CorruptData,
     Forbidden,
     LifecycleError,
     NotFound,
@@ -50,11 +51,18 @@ _RULES: Final = (
         {"NoSuchBucket", "InvalidBucketName"},
         remedy="create the bucket {bucket!r}, or correct its name",
     ),
+    # Of `open_rest` alone: only it sends If-Match and Range.
+    _Rule(NotFound, {"PreconditionFailed", "InvalidRange"}, {412, 416}),
+    _Rule(
+        Unauthorized,
+        {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"},
+        remedy="the credentials have expired and no newer ones are there: renew {credentials}",
+    ),
     _Rule(
         Unauthorized,
         {
-            "SignatureDoesNotMatch", "InvalidAccessKeyId", "ExpiredToken", "ExpiredTokenException", "AuthFailure",
-            "InvalidToken", "InvalidClientTokenId", "UnrecognizedClientException", "TokenRefreshRequired",
+            "SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthFailure", "InvalidToken", "InvalidClientTokenId",
+            "UnrecognizedClientException",
         },
         {401},
         "the credentials are not valid: check {credentials}",
@@ -86,10 +94,14 @@ _RULES: Final = (
         "free space in the store, or raise the quota of the bucket {bucket!r}",
     ),
     _Rule(Unsupported, {"NotImplemented"}, {501}),
-    # NoSuchUpload: somebody aborted it under our hands; another attempt begins a new one.
     _Rule(
         Unavailable,
-        {"RequestError", "InternalError", "ServiceUnavailable", "OperationAborted", "NoSuchUpload"},
+        {
+            "RequestError", "InternalError", "ServiceUnavailable", "OperationAborted",
+            "NoSuchUpload",  # somebody aborted it under our hands; another attempt begins a new one
+            # The store got other bytes than were sent.
+            "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch",
+        },
         range(500, 600),
     ),
     _Rule(Forbidden, (), {403}, "grant {action} (bucket {bucket!r}) to the owner of {credentials}"),
@@ -103,6 +115,37 @@ _NO_CREDENTIALS: Final = (
     boto.ProfileNotFound,
     boto.InvalidConfigError,
 )
+
+
+_PLAIN: Final[tuple[tuple[type[Exception], type[LifecycleError], str, str], ...]] = (
+    (boto.MetadataRetrievalError, Unavailable, "the metadata service gave no credentials", ""),
+    (boto.IncompleteReadError, Unavailable, "the store broke off in the middle", ""),
+    (
+        boto.FlexibleChecksumError,
+        CorruptData,
+        "the bytes are not those of the checksum that the store keeps",
+        "load it again; if that ends the same way the object is damaged in the store",
+    ),
+    (
+        ResponseParserError,
+        BadRequest,
+        "the answer is not that of S3 or STS",
+        "do the endpoint, and AWS_ENDPOINT_URL_STS, lead to the right port?",
+    ),
+)
+
+
+def refuses_credentials(error: boto.ClientError) -> bool:
+    """Whether other credentials may do what these were not let do."""
+    return _rule(error).meaning is Unauthorized
+
+
+def _rule(error: Any) -> _Rule:
+    code: str = error.response.get("Error", {}).get("Code", "")
+    status: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return next((rule for rule in _RULES if code in rule.codes), None) or next(
+        (rule for rule in _RULES if status in rule.statuses), _Rule(BadRequest)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +170,8 @@ class Place:
         try:
             yield
         except (boto.ClientError, boto.BotoCoreError, ResponseParserError) as error:
+            if getattr(error, "request", None) is not None:
+                error.request = None  # its headers have the session token, and a customer's key
             raise self.meaning(error, action, key) from error
 
     def meaning(self, error: Exception, action: str, key: str) -> LifecycleError:
@@ -143,17 +188,10 @@ class Place:
                 known = Unauthorized(f"{where}: {error}", remedy=f"check {self.credentials}")
             case _ if isinstance(error, _NO_CREDENTIALS):  # without their text: it may hold a program's output
                 known = Unauthorized(f"{where}: no credentials: {name}", remedy=f"check {self.credentials}")
-            case boto.MetadataRetrievalError():
-                known = Unavailable(f"{where}: the metadata service gave no credentials")
-            case boto.IncompleteReadError():
-                known = Unavailable(f"{where}: the store broke off in the middle")
             case boto.ParamValidationError():
                 known = BadRequest(f"{where}: {error}")
-            case ResponseParserError():
-                known = BadRequest(
-                    f"{where}: the answer is not that of S3 or STS",
-                    remedy="do the endpoint, and AWS_ENDPOINT_URL_STS, lead to the right port?",
-                )
+            case _ if plain := next((one for one in _PLAIN if isinstance(error, one[0])), None):
+                known = plain[1](f"{where}: {plain[2]}", remedy=plain[3])
             case boto.BotoCoreError() if not isinstance(error, (boto.HTTPClientError, boto.ConnectionError)):
                 known = Permanent(f"{where}: {name}")
             case _:  # of the connection, also what urllib3 raises under botocore while a body is read
@@ -166,9 +204,7 @@ class Place:
         answer: dict[str, Any] = error.response.get("ResponseMetadata", {})
         code, said, status = about.get("Code", ""), about.get("Message", ""), answer.get("HTTPStatusCode", 0)
         text = ": ".join(part for part in (where, code or str(status), said) if part)
-        rule = next((rule for rule in _RULES if code in rule.codes), None) or next(
-            (rule for rule in _RULES if status in rule.statuses), _Rule(BadRequest)
-        )
+        rule = _rule(error)
         remedy = rule.remedy.format(action=action, bucket=self.bucket, credentials=self.credentials)
         if issubclass(rule.meaning, Transient):
             return rule.meaning(text, remedy=remedy, retry_after=_seconds(answer.get("HTTPHeaders") or {}))

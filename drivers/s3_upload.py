@@ -9,6 +9,8 @@ have ended before the upload is aborted, so that none is left behind.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import mimetypes
 import threading
@@ -16,14 +18,15 @@ import traceback
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from lifecycle.errors import BadRequest, LifecycleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from drivers.s3_errors import Place
+    from drivers.s3_client import Connection
 
 log = logging.getLogger(__name__)
 
@@ -118,10 +121,32 @@ class _Part:
         self._budget.give(held, data if isinstance(data, bytearray) and len(data) == PART else None)
 
 
-def upload(
-    client: Any, place: Place, key: str, stream: BinaryIO, size_hint: int | None, budget: Budget = BUDGET
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an upload goes.
+
+    Attributes:
+        connection: asks, by the names of the client's methods.
+        begin: arguments of the requests that begin the object: its encryption.
+        parts: of those that send a part of it.
+        quick: stores an object of one part and says whether it has; what it has not is sent the usual way.
+    """
+
+    connection: Connection
+    key: str
+    begin: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    quick: Callable[[bytes | bytearray, str], bool] = field(default=lambda *_: False)
+
+    def ask(self, operation: str, *, action: str = "s3:PutObject", **arguments: Any) -> dict[str, Any]:
+        """As :meth:`Connection.ask`, for this object."""
+        return self.connection.ask(operation, action, self.key, Key=self.key, **arguments)
+
+
+def upload(target: Target, stream: BinaryIO, size_hint: int | None, budget: Budget = BUDGET) -> None:
     """Store the stream, to its end, or leave no trace.
+
+    Each request has the MD5 of its bytes with it: a store refuses what was changed on its way (ADR 11).
 
     In memory are at most 32 MiB of it, and of all uploads together what ``budget`` has: exactly, parts that are being
     read included. Only where one part is larger than that (an object of more than 420 GiB, or the part of an unknown
@@ -131,27 +156,29 @@ def upload(
         LifecycleError: what the store answered.
         Exception: whatever ``stream.read`` raised.
     """
-    kind = mimetypes.guess_type(key, strict=False)[0] or "application/octet-stream"
-    target = {"Bucket": place.bucket, "Key": key}
+    kind = mimetypes.guess_type(target.key, strict=False)[0] or "application/octet-stream"
     first = _Part(stream, part_size(1, size_hint), budget)
     try:
         if not first.whole:
-            with _forgetting(), place.translating("s3:PutObject", key):
-                client.put_object(**target, Body=first.data, ContentType=kind)
+            with _forgetting():
+                if not target.quick(first.data, kind):
+                    target.ask("put_object", Body=first.data, ContentType=kind, **_md5(first.data), **target.begin)
             return
-        with place.translating("s3:PutObject", key):
-            number = client.create_multipart_upload(**target, ContentType=kind)["UploadId"]
+        number = target.ask("create_multipart_upload", ContentType=kind, **target.begin)["UploadId"]
         whole = False
         try:
-            parts = _send(client, place, target | {"UploadId": number}, _parts(first, stream, size_hint, budget))
-            with place.translating("s3:PutObject", key):
-                client.complete_multipart_upload(**target, UploadId=number, MultipartUpload={"Parts": parts})
+            parts = _send(target, number, _parts(first, stream, size_hint, budget))
+            target.ask("complete_multipart_upload", UploadId=number, MultipartUpload={"Parts": parts})
             whole = True
         finally:
             if not whole:
-                _abort(client, place, target | {"UploadId": number})
+                _abort(target, number)
     finally:
         first.release()
+
+
+def _md5(data: bytes | bytearray) -> dict[str, str]:
+    return {"ContentMD5": base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()}
 
 
 def part_size(number: int, size_hint: int | None) -> int:
@@ -161,13 +188,20 @@ def part_size(number: int, size_hint: int | None) -> int:
     return max(PART, -(-size_hint // _PLANNED // MIB) * MIB)
 
 
-def _send(client: Any, place: Place, target: dict[str, Any], parts: Iterator[_Part]) -> list[dict[str, Any]]:
+def _send(target: Target, upload_id: str, parts: Iterator[_Part]) -> list[dict[str, Any]]:
     """Send all parts; at most four, and no more than 32 MiB where parts are small, are on their way at a time."""
 
     def send(number: int, part: _Part) -> dict[str, Any]:
         try:
-            with _forgetting(), place.translating("s3:PutObject", target["Key"]):
-                answer = client.upload_part(**target, PartNumber=number, Body=part.data)
+            with _forgetting():
+                answer = target.ask(
+                    "upload_part",
+                    UploadId=upload_id,
+                    PartNumber=number,
+                    Body=part.data,
+                    **_md5(part.data),
+                    **target.parts,
+                )
             return {"PartNumber": number, "ETag": answer["ETag"]}
         finally:
             part.release()
@@ -208,12 +242,16 @@ def _read(stream: BinaryIO, size: int, room: bytearray | None = None) -> bytes |
     data = stream.read(min(size, _PIECE))
     if not data or len(data) == size:
         return data
+    more = stream.read(min(size - len(data), _PIECE))
+    if not more:  # a small file: room for a part, which is 8 MiB of zeros, would take six times as long as sending it
+        return data
     whole = bytearray(size) if room is None else room
-    count = 0
-    while data:
-        whole[count : count + len(data)] = data
-        count += len(data)
-        data = stream.read(min(size - count, _PIECE)) if count < size else b""
+    whole[: len(data)] = data
+    count = len(data)
+    while more:
+        whole[count : count + len(more)] = more
+        count += len(more)
+        more = stream.read(min(size - count, _PIECE)) if count < size else b""
     if count < size:
         del whole[count:]
     return whole
@@ -237,10 +275,9 @@ def _forgetting() -> Iterator[None]:
         raise
 
 
-def _abort(client: Any, place: Place, target: dict[str, Any]) -> None:
+def _abort(target: Target, upload_id: str) -> None:
     try:
-        with place.translating("s3:AbortMultipartUpload", target["Key"]):
-            client.abort_multipart_upload(**target)
+        target.ask("abort_multipart_upload", action="s3:AbortMultipartUpload", UploadId=upload_id)
     except LifecycleError as error:
         # The error that led here is the one to report. A life cycle rule of the bucket removes what stays.
         log.warning("the parts of an incomplete upload stay in the store: %s", error)

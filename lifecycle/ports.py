@@ -157,7 +157,10 @@ class TreeDriver(Protocol):
     """A store whose artifact is a directory by nature, such as a git repository."""
 
     def load_tree(self, key: str, directory: Path) -> None:
-        """Fill the existing, empty ``directory``."""
+        """Fill the existing, empty ``directory``.
+
+        A method ``abort`` of the driver may end it, from another thread.
+        """
 
 
 class DriverFactory(Protocol):

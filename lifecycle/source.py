@@ -13,7 +13,7 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from lifecycle.archive.tar import measure, tar_chunks, walk_files
+from lifecycle.archive.tar import measure, open_again, tar_chunks, walk_files
 from lifecycle.beneath import open_beneath
 from lifecycle.errors import BadRequest, CorruptData, LifecycleError, NotFound, Unavailable, Unsupported
 from lifecycle.mirror import Mirrored
@@ -66,7 +66,7 @@ class MirrorSource:
         return os.fdopen(descriptor, "rb", buffering=0)
 
     def measure(self) -> TarStats:
-        """What there is, by its directories alone: 20,000 files are a 25th of what packing them takes."""
+        """What there is, by its directories alone: of 20,000 files in 70 ms, a sixth of what packing them takes."""
         os.close(self._open())
         return measure(self._root, self._mirrored.path)
 
@@ -87,6 +87,14 @@ class MirrorSource:
             return
         for file in walk_files(self._root, self._mirrored.path, found):
             yield file.path, file.size, file.open
+
+    def reopen(self, below: str) -> BinaryIO:
+        """A file below the path, again.
+
+        Raises:
+            LifecycleError: it has changed since it was seen.
+        """
+        return open_again(self._root, self._mirrored.path, below)
 
     def _open(self) -> int:
         try:
@@ -143,6 +151,14 @@ class RuntimeSource:
         with self._runtime.open_tar(self._main, self._path) as stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk
+
+    def reopen(self, below: str) -> BinaryIO:
+        """A file below the path, on its own.
+
+        Raises:
+            NotFound, Unsupported: as the runtime says.
+        """
+        return self._runtime.open_file(self._main, f"{self._path.rstrip('/')}/{below}")
 
     def files(self, found: TarStats) -> Iterator[tuple[str, int, Callable[[], BinaryIO]]]:
         """Its files, out of the stream: each must be read before the next one is asked for.

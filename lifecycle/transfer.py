@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar, cast
 
 from lifecycle.archive.codec import compress
@@ -43,6 +42,9 @@ class Source(Protocol):
     def measure(self) -> TarStats | None:
         """What :meth:`tar` and :meth:`files` will give, as it is now; ``None`` where only reading it all would tell."""
 
+    def reopen(self, below: str) -> BinaryIO:
+        """A regular file that :meth:`tar` gave, by its path below the source."""
+
     @property
     def sequential(self) -> bool:
         """Whether each file must be read before the next one is asked for."""
@@ -61,6 +63,8 @@ def load(
         LifecycleError: from the driver, or about the archive.
     """
     if isinstance(driver, TreeDriver):
+        if abort := getattr(driver, "abort", None):
+            moved.cancel.listen(abort)
         install_tree(lambda directory: driver.load_tree(location.key, directory), dest)
         return
     try:
@@ -78,7 +82,8 @@ def load(
         moved.cancel.listen(stream.abort)  # a server that says nothing more is not waited for until its time-out
         moved.objects = 1
         moved.total = stream.size
-        unpacked = unpack(_checked(Counted(stream, moved.add)), dest, declared, limits)
+        content = _checked(Counted(stream, moved.add))
+        unpacked = unpack(content, dest, declared, limits, check=moved.cancel.check)
         moved.note = unpacked.note
 
 
@@ -124,14 +129,32 @@ def save_archive(driver: Driver, location: Location, source: Source, level: int 
     found = TarStats()
     expected = source.measure()
     moved.total = expected.bytes if expected else None
-    archive = source.tar(found)
-    # The first chunk before the store is asked: that the source is not there must not look like the store's answer.
-    first = next(archive, b"")
-    chunks = compress(_counted(first, archive, moved, found if expected else None), level)
+    chunks = compress(_counted(_steady(source.tar(found)), moved, found if expected else None), level)
     with ChunkReader(chunks) as stream:
         _save(driver, location.key, stream, expected.archived if expected else None)
     moved.objects = 1
     moved.note = _left_out(found)
+
+
+def save_zip(driver: Driver, location: Location, source: Source, moved: Moved) -> None:
+    """Save a source as one zip object, made while it is sent.
+
+    Raises:
+        NotFound: the source is not there.
+        Unsupported: a path is longer than a zip can tell.
+        LifecycleError: from the driver, or about the source.
+    """
+    from lifecycle.archive.zip import zip_chunks  # noqa: PLC0415 - 5 ms, on the first zip
+
+    found = TarStats()
+    expected = source.measure()
+    moved.total = expected.bytes if expected else None
+    chunks = _steady(zip_chunks(source.tar(found), source.reopen, found, moved.add))
+    with ChunkReader(chunks) as stream:
+        _save(driver, location.key, stream, expected.archived if expected else None)
+    moved.objects = 1
+    links = f"{found.hard_links} hard links are stored as files of their own" if found.hard_links else ""
+    moved.note = "; ".join(note for note in (_left_out(found), links) if note)
 
 
 def save_files(driver: Driver, location: Location, source: Source, *, width: int, moved: Moved) -> None:
@@ -182,14 +205,28 @@ def _left_out(found: TarStats) -> str:
     return f"{len(found.skipped)} entries are not stored: {shown}"
 
 
-def _counted(first: bytes, rest: Iterator[bytes], moved: Moved, found: TarStats | None) -> Iterator[bytes]:
+def _steady(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The first chunk at once, before a store is asked: that the source is not there must not look like its answer.
+
+    What is not found later was there at first.
+    """
+    first = next(chunks, b"")
+
+    def run() -> Iterator[bytes]:
+        try:
+            yield first
+            yield from chunks
+        except NotFound as error:
+            raise Unavailable(f"it changed while it was read: {error}") from error
+
+    return run()
+
+
+def _counted(chunks: Iterator[bytes], moved: Moved, found: TarStats | None) -> Iterator[bytes]:
     """The chunks; counted is their content, as in the total, or all of a stream that does not tell it apart."""
-    try:
-        for chunk in chain((first,), rest):
-            moved.add(found.bytes - moved.size if found else len(chunk))
-            yield chunk
-    except NotFound as error:
-        raise Unavailable(f"it changed while it was read: {error}") from error
+    for chunk in chunks:
+        moved.add(found.bytes - moved.size if found else len(chunk))
+        yield chunk
 
 
 def _in_parallel(work: Callable[[T], None], things: Iterable[T], width: int) -> None:

@@ -9,12 +9,24 @@ import pytest
 
 from runtimes import kernel
 from tests.servers.clusters import cache_config, hadoop, kdc, kerberized, keytab_config, plain_config
-from tests.servers.fixtures import certificate, httpd, secrets, weed
+from tests.servers.fixtures import certificate, git_root, gitdaemon, githttp, httpd, secrets, sshd, weed
 
-__all__ = [  # fixtures for everybody
-    "cache_config", "certificate", "hadoop", "httpd", "kdc", "kerberized", "keytab_config", "plain_config", "secrets",
+__all__ = [
+    "cache_config",
+    "certificate",
+    "git_root",
+    "gitdaemon",
+    "githttp",
+    "hadoop",
+    "httpd",
+    "kdc",
+    "kerberized",
+    "keytab_config",
+    "plain_config",
+    "secrets",
+    "sshd",
     "weed",
-]  # fmt: skip
+]  # fixtures for everybody
 
 REAL = os.environ.get("ARGOEXEC_TEST_REAL") == "1"
 

@@ -46,7 +46,7 @@ class Tree:
         # One parent is kept open: archives come directory by directory.
         self._parent: tuple[str, int] = ("", root_fd)
         # Modes and times of directories wait until their content is there; this alone grows with the archive.
-        self._directories: dict[str, tuple[int, int, int, int]] = {}
+        self._directories: dict[str, tuple[int, int | None, int, int]] = {}
         self.made = 0
         self.links: list[tuple[str, str]] | None = [] if collect_links else None
         self.notes: dict[str, None] = {}
@@ -153,7 +153,7 @@ class Tree:
         os.mkdir(name, 0o700, dir_fd=parent)
         self.made += 1
         fd = os.open(name, _PATH, dir_fd=parent)
-        self._directories.setdefault(path, (0o755, -1, -1, -1))
+        self._directories.setdefault(path, (0o755, None, -1, -1))
         return fd
 
     # --- entries ---
@@ -196,7 +196,7 @@ class Tree:
 
     def _symlink(self, parts: list[str], member: Member, target: str) -> None:
         if not target or "\0" in target:
-            raise CorruptData(f"the entry {member.name!r} is a symbolic link to {target!r}")
+            raise CorruptData(f"the entry {member.name!r} is a symbolic link to {target!r}", remedy=_SUSPECT)
         parent, name = self._in_parent(parts, member)
         try:
             os.symlink(target, name, dir_fd=parent)
@@ -250,10 +250,10 @@ class Tree:
 
     # --- attributes ---
 
-    def _attributes(self, fd: int, mode: int, mtime_ns: int, uid: int, gid: int) -> None:
+    def _attributes(self, fd: int, mode: int, mtime_ns: int | None, uid: int, gid: int) -> None:
         """The owner comes last: without CAP_FOWNER the rest cannot be set on what is no longer ours."""
         self._attempt("modes", lambda: os.chmod(fd, mode))
-        if uid < 0:
+        if mtime_ns is None:
             return  # nobody described it
         self._attempt("times", lambda: os.utime(fd, ns=(mtime_ns, mtime_ns)))
         if self._owners:

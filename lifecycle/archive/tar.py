@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024
 
+# PATH_MAX, and a base name before it.
+_LONGEST = 4096 + 256
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # O_NONBLOCK: a fifo that took the place of a file must not hang us; with regular files it does nothing.
@@ -37,19 +40,30 @@ _NAMES = {
 
 @dataclass(slots=True)
 class TarStats:
-    """What was met: ``bytes`` of content, and in ``skipped`` what was left out and why, one line each."""
+    """What was met: ```bytes`` of content and of ``names``, and in ``skipped`` what was left out and why, by line."""
 
     files: int = 0
     directories: int = 0
     symlinks: int = 0
+    hard_links: int = 0
     bytes: int = 0
+    names: int = 0
     skipped: list[str] = field(default_factory=list)
 
     @property
     def archived(self) -> int:
-        """More than its tar+gzip can have: what gzip adds at most, and the headers of each entry."""
+        """More than its tar+gzip, or its zip, can have.
+
+        The content as deflate stores what it cannot shrink; for an entry a header, one for a long name and what fills
+        their last blocks, and the base name that all have (255 bytes, twice in a zip); for a link one more, and the
+        longest path there is.
+        """
         entries = self.files + self.directories + self.symlinks + len(self.skipped)
-        return self.bytes + self.bytes // 512 + entries * 4 * headers.BLOCK + (1 << 16)
+        links = self.symlinks + self.hard_links
+        return (
+            self.bytes + self.bytes // 512 + entries * 5 * headers.BLOCK + 2 * self.names
+            + links * (2 * headers.BLOCK + _LONGEST) + (1 << 16)
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +130,20 @@ def measure(root_fd: int, path: str) -> TarStats:
         if not stat.S_ISDIR(status.st_mode):
             return TarStats(files=1, bytes=status.st_size)
         for one in _walk(fd, path):
+            found.names += len(os.fsencode(one.path))
             if one.entry is None:
                 found.directories += 1
             elif one.entry.is_symlink():
                 found.symlinks += 1
             else:
                 found.files += 1
-                with _naming(path, one.path):
+                try:
                     status = one.entry.stat(follow_symlinks=False)
-                found.bytes += status.st_size if stat.S_ISREG(status.st_mode) else 0
+                except OSError as error:
+                    raise _named(error, path, one.path) from error
+                if stat.S_ISREG(status.st_mode):
+                    found.bytes += status.st_size
+                    found.hard_links += status.st_nlink > 1
     finally:
         os.close(fd)
     return found
@@ -164,19 +183,25 @@ def walk_files(root_fd: int, path: str, found: TarStats) -> Iterator[TreeFile]:
 
 
 def _opener(root_fd: int, base: str, relative: str) -> Callable[[], BinaryIO]:
-    def open_again() -> BinaryIO:
-        with _naming(base, relative):
-            base_fd = open_beneath(root_fd, base, os.O_PATH | os.O_DIRECTORY)
-            try:
-                fd = open_plain(base_fd, relative, _FILE)
-            finally:
-                os.close(base_fd)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise _changed(base, relative)
-        return os.fdopen(fd, "rb")
+    return lambda: open_again(root_fd, base, relative)
 
-    return open_again
+
+def open_again(root_fd: int, base: str, relative: str) -> BinaryIO:
+    """A file that a walk of ``base`` has met.
+
+    Raises:
+        Transient, Forbidden: as :func:`tar_chunks`.
+    """
+    with _naming(base, relative):
+        base_fd = open_beneath(root_fd, base, os.O_PATH | os.O_DIRECTORY)
+        try:
+            fd = open_plain(base_fd, relative, _FILE)
+        finally:
+            os.close(base_fd)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _changed(base, relative)
+    return os.fdopen(fd, "rb")
 
 
 def _open_source(root_fd: int, path: str) -> int:
@@ -237,8 +262,10 @@ def _children(fd: int, base: str, path: str) -> list[os.DirEntry[str]]:
 
 
 def _is_directory(entry: os.DirEntry[str], base: str, path: str) -> bool:
-    with _naming(base, path):
+    try:  # for every entry: a context manager would be a microsecond
         return entry.is_dir(follow_symlinks=False)
+    except OSError as error:
+        raise _named(error, base, path) from error
 
 
 class _Writer:
@@ -339,14 +366,16 @@ def _changed(base: str, path: str, more: str = "") -> Transient:
 def _naming(base: str, path: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        if not path:
-            raise _translated(error, base) from error
-        raise _changed(base, path, ": it vanished") from error
     except OSError as error:
-        if path and error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
-            raise _changed(base, path, ": it was replaced") from error
-        raise _translated(error, f"{base.rstrip('/')}/{path}" if path else base) from error
+        raise _named(error, base, path) from error
+
+
+def _named(error: OSError, base: str, path: str) -> LifecycleError:
+    if path and isinstance(error, FileNotFoundError):
+        return _changed(base, path, ": it vanished")
+    if path and error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+        return _changed(base, path, ": it was replaced")
+    return _translated(error, f"{base.rstrip('/')}/{path}" if path else base)
 
 
 def _translated(error: OSError, path: str) -> LifecycleError:

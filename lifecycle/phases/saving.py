@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lifecycle import location as locations
 from lifecycle import transfer
-from lifecycle.errors import BadRequest, LifecycleError, NotFound, Unsupported
+from lifecycle.errors import BadRequest, LifecycleError, NotFound
 from lifecycle.location import Location
 from lifecycle.outcome import ItemState
 from lifecycle.phases.annotating import ANNOTATION_LIMIT
@@ -140,8 +140,8 @@ def _artifact(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[s
                     transfer.save_archive(driver, target, source, artifact.compression_level, moved)
                 case "none":
                     transfer.save_files(driver, target, source, width=pod.settings.parallelism, moved=moved)
-                case kind:
-                    raise Unsupported(f"archive {kind} comes with a later release", remedy="use tar or none")
+                case _:
+                    transfer.save_zip(driver, target, source, moved)
         item.size, item.note = moved.size, moved.note
         pod.found.artifacts[artifact.name] = reported
 

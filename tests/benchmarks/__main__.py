@@ -2,9 +2,11 @@
 
 import os
 
-from tests.benchmarks import memory, objects, start_up, together, transfer
+from tests.benchmarks import archives, memory, objects, start_up, together, transfer
 
 start_up.main()
+print()
+archives.main()
 if "ARGOEXEC_WEED" in os.environ:
     for one in (transfer, objects, together, memory):
         print()

@@ -40,12 +40,20 @@ def root() -> str:
     return f"test/{uuid.uuid4().hex}"
 
 
-class TestSeaweedFS(DriverConformance):
+class _Conformance(DriverConformance):
     odd_names = tuple(name for name in DriverConformance.odd_names if "\\" not in name)  # it makes slashes of them
 
+
+class TestSeaweedFS(_Conformance):
     @pytest.fixture
-    def store(self, driver: S3Driver, root: str) -> Store:
-        return Store(driver, root)
+    def store(self, s3_config: dict[str, Any], secrets, root: str) -> Store:
+        return Store(S3Driver(s3_config, secrets, fast=False), root)
+
+
+class TestSeaweedFSByTheFastPath(_Conformance):
+    @pytest.fixture
+    def store(self, s3_config: dict[str, Any], secrets, root: str) -> Store:
+        return Store(S3Driver(s3_config, secrets, fast=True), root)
 
 
 def failure(work: Any) -> LifecycleError:
@@ -252,3 +260,66 @@ def test_the_answers_of_a_broken_connection_are_worth_another_attempt(s3_config,
         with driver.open("half") as stream:
             assert stream.size == 8
             assert failure(stream.read).transient
+
+
+@pytest.mark.parametrize("size", [1000, 20 * MIB])
+def test_the_rest_of_an_object_is_what_comes_after_a_byte(driver: S3Driver, root: str, size: int):
+    data = os.urandom(1000) * (size // 1000)
+    driver.save(f"{root}/object", io.BytesIO(data), None)
+    with driver.open(f"{root}/object") as stream:
+        version = stream.version
+
+    with driver.open_rest(f"{root}/object", 300, version) as rest:
+        assert (rest.size, rest.version) == (len(data) - 300, version)
+        assert rest.read() == data[300:]
+
+
+def test_there_is_no_rest_of_an_object_that_changed(driver: S3Driver, root: str):
+    driver.save(f"{root}/object", io.BytesIO(b"the first, longer one"), None)
+    with driver.open(f"{root}/object") as stream:
+        version = stream.version
+    driver.save(f"{root}/object", io.BytesIO(b"another"), None)
+
+    assert type(failure(lambda: driver.open_rest(f"{root}/object", 3, version))) is NotFound
+    driver.delete(f"{root}/object")
+    assert type(failure(lambda: driver.open_rest(f"{root}/object", 3, version))) is NotFound
+
+
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_bytes_that_change_on_their_way_are_refused(driver: S3Driver, weed: SeaweedFS, root: str, size: int):
+    """What the signature says of the body is not verified by SeaweedFS: without Content-MD5 it stores anything."""
+
+    def flip(request: Any, **_: Any) -> None:
+        if request.method == "PUT":
+            request.body = b"\1" + bytes(request.body)[1:]
+
+    driver._connection.client.meta.events.register("before-send.s3", flip)
+    found = failure(lambda: driver.save(f"{root}/object", Bytes(size), None))
+
+    assert "BadDigest" in found.message
+    assert found.transient
+    assert list(driver.list(root)) == []
+    assert weed.client().list_multipart_uploads(Bucket=weed.bucket).get("Uploads", []) == []
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
+def test_a_checksum_that_the_store_keeps_is_compared(driver, admin: Any, weed: SeaweedFS, root: str, algorithm: str):
+    data = os.urandom(100_000)
+    admin.put_object(Bucket=weed.bucket, Key=f"{root}/object", Body=data, ChecksumAlgorithm=algorithm)
+    with driver.open(f"{root}/object") as stream:
+        assert stream.read() == data
+
+
+def test_the_marker_of_a_folder_is_a_directory(driver: S3Driver, admin: Any, weed: SeaweedFS, root: str):
+    for name in ("d/", "d/object"):
+        admin.put_object(Bucket=weed.bucket, Key=f"{root}/{name}", Body=b"")
+
+    assert type(failure(lambda: driver.open(f"{root}/d/"))) is NotFound
+    assert [entry.path for entry in driver.list(f"{root}/d/")] == ["object"]
+    driver.delete(f"{root}/d/")
+    assert [entry.path for entry in driver.list(f"{root}/d")] == ["object"]
+
+
+def test_an_empty_prefix_has_no_objects(driver: S3Driver, root: str):
+    assert list(driver.list(f"{root}/nothing")) == []
+    assert list(driver.list(f"{root}/nothing/")) == []

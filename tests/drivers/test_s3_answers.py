@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from drivers.s3 import S3Driver
 from drivers.s3_upload import MIB, PART, part_size
 from lifecycle.errors import (
     BadRequest,
+    CorruptData,
     Forbidden,
     InputError,
     LifecycleError,
     NotFound,
+    Permanent,
     StorageFull,
     Throttled,
     TimedOut,
@@ -329,7 +332,7 @@ def test_buckets_are_addressed_as_their_servers_expect(secrets, extra: dict[str,
     secrets.write("s3", access="AK", secret="s3cr3t")
     driver = S3Driver({"bucket": "bucket"} | SELECTORS | extra, secrets)
     bucket = extra.get("bucket", "bucket")
-    signed = driver._client.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "k"})
+    signed = driver._connection.client.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "k"})
 
     assert signed.partition("?")[0] == url
 
@@ -348,20 +351,6 @@ def test_a_location_that_cannot_work_is_refused(config: dict[str, Any], secrets,
 
     assert type(found) is BadRequest
     assert named in found.message + found.remedy
-
-
-@pytest.mark.parametrize(
-    "extra",
-    [
-        {"encryptionOptions": {"enableEncryption": True}},
-        {"encryptionOptions": {"kmsKeyId": "k"}},
-        {"createBucketIfNotPresent": {}},
-        {"createBucketIfNotPresent": {"objectLocking": True}},
-    ],
-)
-def test_what_it_cannot_do_yet_is_refused_and_never_left_out(config: dict[str, Any], secrets, extra: dict[str, Any]):
-    with pytest.raises(Unsupported, match=next(iter(extra))):
-        S3Driver(config | extra, secrets)
 
 
 @pytest.mark.parametrize("extra", [{"encryptionOptions": {}}, {"encryptionOptions": {"enableEncryption": False}}])
@@ -394,3 +383,97 @@ def test_parts_of_an_unknown_length_grow_late_and_hold_350_gib():
 
     assert sizes[:5_000] == [PART] * 5_000
     assert sum(sizes) > 350 * 1024 * MIB
+
+
+CRC32 = {"x-amz-checksum-crc32": "rfPzYw=="}  # of b"data"
+
+
+def test_an_object_that_is_not_its_checksums_is_corrupt(httpd: Httpd, driver: S3Driver):
+    httpd.on("/bucket/key", Answer(200, b"data", CRC32), Answer(200, b"dada", CRC32))
+    with driver.open("key") as stream:
+        assert stream.read() == b"data"
+    assert httpd.requests[0].headers["x-amz-checksum-mode"] == "ENABLED"
+    with driver.open("key") as stream:
+        found = failure(lambda: stream.read(4))  # with its last byte, not at an end that nobody asks for
+
+    assert type(found) is CorruptData
+    assert "'key' in bucket 'bucket'" in found.message
+
+
+@pytest.mark.parametrize("headers", [{"x-amz-checksum-crc32": "rfPzYw==-2"}, {"x-amz-checksum-crc64nvme": "abc="}])
+def test_a_checksum_of_parts_or_of_an_unknown_kind_is_not_compared(httpd: Httpd, driver: S3Driver, headers):
+    httpd.on("/bucket/key", Answer(200, b"data", headers))
+    with driver.open("key") as stream:
+        assert stream.read() == b"data"
+
+
+def test_every_body_has_its_md5(httpd: Httpd, driver: S3Driver):
+    httpd.on("/bucket/key", Answer(200))
+    driver.save("key", io.BytesIO(b"data"), None)
+
+    assert httpd.requests[0].headers["Content-MD5"] == "jXd/OF09/siBXSD3SWAm3A=="
+
+
+def test_the_rest_is_asked_for_by_range_and_etag(httpd: Httpd, driver: S3Driver):
+    httpd.on("/bucket/key", Answer(206, b"ta", {"ETag": '"v"', "Content-Range": "bytes 2-3/4"}))
+    with driver.open_rest("key", 2, '"v"') as rest:
+        assert (rest.size, rest.read()) == (2, b"ta")
+    sent = httpd.requests[0].headers
+
+    assert (sent["Range"], sent["If-Match"]) == ("bytes=2-", '"v"')
+    assert "x-amz-checksum-mode" not in sent  # a store may answer with the checksum of the whole
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (said("PreconditionFailed", 412), NotFound),
+        (said("InvalidRange", 416), NotFound),
+        (said("NoSuchKey", 404), NotFound),
+        (Answer(206, b"ta", {"ETag": '"w"', "Content-Range": "bytes 2-3/4"}), NotFound),
+        (Answer(200, b"data", {"ETag": '"v"'}), Unavailable),
+        (Answer(206, b"data", {"ETag": '"v"', "Content-Range": "bytes 0-3/4"}), Unavailable),
+    ],
+)
+def test_a_rest_that_is_another_objects_or_not_a_rest_is_refused(
+    httpd: Httpd, driver: S3Driver, answer: Answer, error: type[LifecycleError]
+):
+    httpd.on("/bucket/key", answer)
+
+    assert type(failure(lambda: driver.open_rest("key", 2, '"v"'))) is error
+
+
+@pytest.mark.parametrize(("etag", "version"), [('"v"', '"v"'), ('W/"v"', ""), ("", "")])
+def test_only_a_strong_etag_is_a_version(httpd: Httpd, driver: S3Driver, etag: str, version: str):
+    httpd.on("/bucket/key", Answer(200, b"data", {"ETag": etag} if etag else {}))
+    with driver.open("key") as stream:
+        assert stream.version == version
+
+
+def test_pages_are_asked_for_until_the_last(httpd: Httpd, driver: S3Driver):
+    def page(name: str, token: str) -> Answer:
+        more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+        return Answer(
+            200, f"<ListBucketResult>{more}<Contents><Key>d/{name}</Key></Contents></ListBucketResult>".encode()
+        )
+
+    first = "/bucket?list-type=2&prefix=d%2F&encoding-type=url"
+    second = "/bucket?list-type=2&prefix=d%2F&continuation-token=t&encoding-type=url"
+    httpd.on(first, page("a", "t"))
+    httpd.on(second, page("b", ""))
+    assert [entry.path for entry in driver.list("d")] == ["a", "b"]
+
+    httpd.scripts[second] = [page("b", "t")]  # a store that turns in a circle, or gives no token
+    assert type(failure(lambda: list(driver.list("d")))) is Permanent
+    httpd.scripts[first] = [Answer(200, b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>")]
+    assert type(failure(lambda: list(driver.list("d")))) is Permanent
+
+
+def test_a_read_that_blocks_can_be_ended_from_another_thread(httpd: Httpd, driver: S3Driver):
+    httpd.on("/bucket/key", Answer(200, b"half", CRC32, length=8, hangs=True))
+    with driver.open("key") as stream:
+        assert stream.read(4) == b"half"
+        ended = threading.Timer(0.1, stream.abort)
+        ended.start()
+        assert failure(lambda: stream.read(4)).transient
+        ended.join()

@@ -10,13 +10,15 @@ import tarfile
 
 import pytest
 
-from lifecycle.archive import codec
 from lifecycle.archive.codec import Detected, compress, decompressed, detect
+from lifecycle.archive.extract import Limits, unpack
 from lifecycle.archive.stream import ChunkReader, Head
 from lifecycle.errors import BadRequest, CorruptData, Unsupported
+from tests.lifecycle.archives import zstd
 
 CONTENT = random.Random(1).randbytes(150_000) + b"some words " * 50_000
-PACK = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
+PACK = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zstd": zstd.compress}
+CHECKED = {zstd.CompressionParameter.checksum_flag: 1}
 
 
 @pytest.fixture(params=["isal", "zlib"])
@@ -61,7 +63,7 @@ def test_members_in_a_row_and_padding_are_one_content(library, kind):
 
 @pytest.mark.parametrize("kind", PACK)
 def test_cut_or_damaged_data_is_told_as_such(library, kind):
-    data = PACK[kind](CONTENT)
+    data = zstd.compress(CONTENT, options=CHECKED) if kind == "zstd" else PACK[kind](CONTENT)
     broken = bytearray(data)
     broken[len(data) // 2] ^= 0xFF
     cases = [data[:-1], data[: len(data) // 2], data[:3], b"", data + b"garbage", bytes(broken)]
@@ -82,16 +84,47 @@ def test_a_bomb_is_inflated_a_piece_at_a_time(library):
     assert 0 < len(stream.read(1 << 30)) <= 1 << 20
 
 
-def test_zstd_is_read_or_refused_by_name():
-    data = bytes.fromhex("28b52ffd2003190000616263")
-    try:
-        codec._zstd()
-    except Unsupported:
-        with pytest.raises(Unsupported, match="zstd") as caught:
-            inflate(data, "zstd")
-        assert "backports.zstd" in caught.value.remedy
-    else:
-        assert inflate(data, "zstd") == b"abc"
+def a_frame(window_log):
+    """A zstd frame of one byte whose header asks for such a window."""
+    return bytes.fromhex("28b52ffd") + bytes([0, window_log - 10 << 3]) + b"\x09\0\0x"
+
+
+def test_a_zstd_that_asks_for_more_memory_than_its_own_program_grants_is_refused():
+    assert inflate(a_frame(27), "zstd") == b"x"
+    with pytest.raises(CorruptData, match="zstd"):
+        inflate(a_frame(28), "zstd")
+
+
+def test_a_python_without_zstd_says_what_to_do(monkeypatch):
+    for name in ("compression.zstd", "backports.zstd"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(Unsupported, match="zstd") as caught:
+        inflate(a_frame(20), "zstd")
+    assert "backports.zstd" in caught.value.remedy
+
+
+def skippable(size, number=0):
+    return bytes([0x50 + number]) + b"\x2a\x4d\x18" + size.to_bytes(4, "little") + bytes(size)
+
+
+def test_zstd_frames_to_be_skipped_are_skipped():
+    frame = zstd.compress(b"content")
+    for data in (skippable(4) + frame + skippable(9, 15), skippable(0, 15) + skippable(2_000_000) + frame):
+        assert inflate(data, "zstd") == b"content"
+        assert detect(Head(io.BytesIO(data))).compression == "zstd"
+    tar = zstd.compress(a_tar())
+    assert detect(Head(io.BytesIO(skippable(12) + tar))) == Detected("zstd", "tar"), "as pzstd writes it"
+    assert detect(Head(io.BytesIO(skippable(5_000_000) + tar))) == Detected("zstd", "tar")
+    assert detect(Head(io.BytesIO(skippable(9_000_000) + tar))) == Detected("zstd", None)
+
+
+def test_a_declared_tar_is_found_behind_any_metadata(tmp_path):
+    data = skippable(9_000_000) + zstd.compress(a_tar())
+    assert unpack(io.BytesIO(data), tmp_path / "out", "tar", Limits()).size == 3
+    assert "holds no tar" in unpack(io.BytesIO(data), tmp_path / "kept", None, Limits()).note
+    named = gzip.compress(a_tar())[:10]
+    named = named[:3] + b"\x08" + named[4:] + b"n" * 9_000_000 + b"\0" + gzip.compress(a_tar())[10:]
+    assert unpack(io.BytesIO(named), tmp_path / "named", "tar", Limits()).size == 3
 
 
 def test_another_compression_is_refused_by_name():

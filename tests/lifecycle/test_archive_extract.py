@@ -16,7 +16,7 @@ import pytest
 from lifecycle.archive.codec import compress
 from lifecycle.archive.extract import Limits, Unpacked, install_tree, unpack
 from lifecycle.archive.tar import tar_chunks
-from lifecycle.errors import BadRequest, CorruptData, InputError, NotFound, StorageFull, UnsafeArchive, Unsupported
+from lifecycle.errors import BadRequest, CorruptData, InputError, NotFound, StorageFull, UnsafeArchive
 
 LIMITS = Limits()
 
@@ -97,8 +97,6 @@ def test_archive_none_leaves_a_tar_packed(tmp_path):
 
 
 def test_what_cannot_be_unpacked_is_refused(tmp_path):
-    with pytest.raises(Unsupported, match="zip"):
-        put(b"", tmp_path / "out", "zip")
     with pytest.raises(BadRequest, match="rar"):
         put(b"", tmp_path / "out", "rar")
 
@@ -330,9 +328,9 @@ def test_a_tree_that_a_driver_builds_is_installed_whole_or_not_at_all(tmp_path):
 def test_limits_come_from_the_environment_and_bad_ones_name_their_variable():
     environ = {
         "ARGOEXEC_EXTRACT_MAX_MEMBERS": "7", "ARGOEXEC_EXTRACT_MAX_BYTES": "8", "ARGOEXEC_EXTRACT_MAX_RATIO": "9",
-        "ARGOEXEC_EXTRACT_OUTSIDE_LINKS": "refuse",
+        "ARGOEXEC_EXTRACT_OUTSIDE_LINKS": "refuse", "ARGOEXEC_UNDECLARED_ZIP": "unpack",
     }  # fmt: skip
-    assert Limits.from_environ(environ) == Limits(7, 8, 9, "refuse")
+    assert Limits.from_environ(environ) == Limits(7, 8, 9, "refuse", "unpack")
     assert Limits.from_environ({}) == Limits()
     for name in environ:
         for value in ("-1", "many", "0"):
@@ -381,7 +379,8 @@ def test_files_with_holes_are_unpacked_with_holes(tmp_path, form):
             put(data[:cut], tmp_path / "cut", "tar")
 
 
-def test_memory_stays_flat_for_any_size(tmp_path):
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_memory_stays_flat_for_any_size(tmp_path, kind):
     """Of a process of its own: nothing against 320 MiB, packed and unpacked in one pipe."""
     program = """
 import os, sys
@@ -390,22 +389,25 @@ from lifecycle.archive.codec import compress
 from lifecycle.archive.extract import Limits, unpack
 from lifecycle.archive.headers import build
 from lifecycle.archive.stream import ChunkReader
-size, count = (64 << 20), int(sys.argv[2])
-block = os.urandom(1 << 19) + bytes(1 << 19)
+from lifecycle.archive.tar import TarStats
+from lifecycle.archive.zip import zip_chunks
+size, count, kind = (64 << 20), int(sys.argv[2]), sys.argv[3]
+block = os.urandom(1 << 17) + bytes(7 << 17)
 def chunks():
     for number in range(count):
         yield build(b"d/%d" % number, b"0", 0o644, 0, 0, size, 0)
         for _ in range(64):
             yield block
     yield bytes(1024)
-unpack(ChunkReader(compress(chunks(), None)), Path(sys.argv[1]), None, Limits())
+packed = compress(chunks(), None) if kind == "tar" else zip_chunks(chunks(), None, TarStats(), lambda _: None)
+unpack(ChunkReader(packed), Path(sys.argv[1]), kind, Limits())
 # Not ru_maxrss: a child begins with its parent's.
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
     peaks = []
     for count in (0, 5):
         dest = tmp_path / str(count)
-        run = [sys.executable, "-c", program, str(dest), str(count)]
+        run = [sys.executable, "-c", program, str(dest), str(count), kind]
         peaks.append(int(subprocess.run(run, check=True, capture_output=True, text=True).stdout) >> 10)
     assert len(everything(tmp_path / "5")) == 5
     shutil.rmtree(tmp_path / "5")

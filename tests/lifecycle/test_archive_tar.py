@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lifecycle.archive import tar
-from lifecycle.archive.tar import TarStats, tar_chunks, walk_files
+from lifecycle.archive.codec import compress
+from lifecycle.archive.tar import TarStats, measure, open_again, tar_chunks, walk_files
+from lifecycle.archive.zip import zip_chunks
 from lifecycle.errors import BadRequest, Forbidden, NotFound, Transient
 
 
@@ -187,3 +189,41 @@ def test_a_walked_file_that_becomes_a_link_is_not_followed(root, tmp_path):
     for one in (files[0], files[2]):
         with pytest.raises(Transient, match="changed"):
             one.open()
+
+
+LONG = "/".join(["n" * 200] * 4)
+
+
+@pytest.mark.parametrize("level", [None, *range(-2, 10)])
+def test_an_archive_is_never_larger_than_was_measured(tmp_path, level):
+    """Noise, crumbs, long names, long links, hard links of long names: enough of each that no slack hides it."""
+    directory = tmp_path / "d" / LONG
+    directory.mkdir(parents=True)
+    (tmp_path / "d/noise").write_bytes(os.urandom(3_000_001))
+    for number in range(120):
+        (directory / f"crumb-{number}").write_bytes(os.urandom(number))
+        (directory / f"linked-{number}").hardlink_to(directory / f"crumb-{number}")
+        (directory / f"link-{number}").symlink_to("t" * 4000 + str(number))
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        found = measure(fd, "d")
+        archive = b"".join(compress(tar_chunks(fd, "d", "b" * 255), level))
+        assert len(archive) <= found.archived
+        if level is None:
+            zipped = zip_chunks(tar_chunks(fd, "d", "b" * 255), lambda path: open_again(fd, "d", path), found, bool)
+            assert sum(map(len, zipped)) <= measure(fd, "d").archived
+        one = measure(fd, "d/noise")
+        assert len(b"".join(compress(tar_chunks(fd, "d/noise", "b" * 255), level))) <= one.archived
+    finally:
+        os.close(fd)
+
+
+def test_what_is_measured_is_what_is_met(root, tmp_path):
+    os.mkfifo(tmp_path / "d/fifo")
+    found = TarStats()
+    entries = listed(root, "d", "x", found)
+    told = measure(root, "d")
+    assert (told.files, told.directories, told.symlinks) == (found.files, found.directories, found.symlinks)
+    assert told.hard_links == 2
+    assert told.bytes == found.bytes + 2, "of a hard link each name counts: only packing finds out"
+    assert told.names == sum(len(name.encode()) for name in entries) - len(entries) * 2 + 1

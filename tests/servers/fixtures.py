@@ -8,8 +8,11 @@ import pytest
 
 from lifecycle.secret import SecretReader
 from tests.servers.certificates import self_signed
+from tests.servers.gitdaemon import GitDaemon
+from tests.servers.githttp import GitHttp
 from tests.servers.httpd import Httpd
 from tests.servers.seaweedfs import SeaweedFS, binary
+from tests.servers.sshd import Sshd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,4 +58,28 @@ def weed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     binary()
     certificate = request.getfixturevalue("certificate")
     with SeaweedFS.started(tmp_path_factory.mktemp("seaweedfs"), certificate) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def git_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Below it every git server finds its repositories."""
+    return tmp_path_factory.mktemp("git-root")
+
+
+@pytest.fixture(scope="session")
+def githttp(git_root: Path, certificate: tuple[Path, Path]) -> Iterator[GitHttp]:
+    with GitHttp.started(git_root, certificate) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gitdaemon(git_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitDaemon]:
+    with GitDaemon.started(git_root, tmp_path_factory.mktemp("git-daemon") / "log") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sshd() -> Iterator[Sshd]:
+    with Sshd.started() as server:
         yield server

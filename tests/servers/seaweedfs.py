@@ -6,6 +6,7 @@ The binary is the one named by ``ARGOEXEC_WEED``, or ``weed`` on the PATH; it is
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -41,6 +42,33 @@ class Identity:
     actions: tuple[str, ...]
 
 
+# What is asked for by request: keys that the server holds (KMS; it makes those it does not know), and roles by STS.
+_KMS = {"default_provider": "local", "providers": {"local": {"type": "local", "enableOnDemandCreate": True}}}
+_SSE = {"WEED_S3_SSE_KEK": "1" * 64}  # 32 bytes, of which it makes the keys of SSE-S3
+ROLE = "arn:aws:iam::role/argo"
+SIGNING_KEY = b"a signing key for tests, 32 bytes"  # of the session tokens, which are JWTs
+_EVERYTHING = [{"Effect": "Allow", "Action": [f"{one}:*"], "Resource": ["*"]} for one in ("s3", "sts")]
+_IAM = {
+    "sts": {
+        "tokenDuration": "1h",
+        "maxSessionLength": "12h",
+        "issuer": "seaweedfs-sts",
+        "signingKey": base64.b64encode(SIGNING_KEY).decode(),
+    },
+    "policies": [{"name": "everything", "document": {"Version": "2012-10-17", "Statement": _EVERYTHING}}],
+    "roles": [
+        {
+            "roleName": "argo",
+            "roleArn": ROLE,
+            "trustPolicy": {
+                "Version": "2012-10-17",
+                "Statement": [{"Effect": "Allow", "Principal": "*", "Action": ["sts:AssumeRole"]}],
+            },
+            "attachedPolicies": ["everything"],
+        }
+    ],
+}
+
 ADMIN = Identity("AKADMIN", "s3cr3t-of-ADMIN", ("Admin", "Read", "Write", "List", "Tagging"))
 READER = Identity("AKREADER", "s3cr3t-of-READER", ("Read", "List"))
 
@@ -67,13 +95,15 @@ class SeaweedFS:
         data = directory / "data"
         data.mkdir(parents=True)
         config = directory / "s3.json"
-        config.write_text(json.dumps({"identities": [_as_json("admin", ADMIN), _as_json("reader", READER)]}))
+        identities = [_as_json("admin", ADMIN), _as_json("reader", READER)]
+        config.write_text(json.dumps({"identities": identities, "kms": _KMS}))
+        (directory / "iam.json").write_text(json.dumps(_IAM))
         ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
         with (directory / "log").open("wb") as log:
             process = subprocess.Popen(
                 _command(data, config, ports, certificate),
                 cwd=data,
-                env=os.environ | {"HOME": str(directory), "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
+                env=os.environ | {"HOME": str(directory), "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"} | _SSE,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -153,7 +183,8 @@ def binary() -> str:
 def _command(data: Path, config: Path, ports: dict[str, int], certificate: tuple[Path, Path] | None) -> list[str]:
     # `mini` is `server` tuned to start: 1 s instead of 3. The telemetry it has would go to the internet.
     argv = [binary(), "-logtostderr", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
-    argv += [f"-s3.config={config}", "-master.telemetry=false", "-webdav=false", "-admin.ui=false"]
+    argv += [f"-s3.config={config}", f"-s3.iam.config={config.with_name('iam.json')}"]
+    argv += ["-master.telemetry=false", "-webdav=false", "-admin.ui=false"]
     argv += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.allowDeleteBucketNotEmpty=false"]
     if certificate is not None:
         argv += [f"-s3.cert.file={certificate[0]}", f"-s3.key.file={certificate[1]}"]

@@ -129,12 +129,24 @@ def name_node_gone(stage: Stage) -> Iterator[Scene]:
         assert proxy.met
 
 
-@fault("a dead name node in the list", "load", "save")
+@fault("a directory, and a dead name node in the list", "load", "save")
 def dead_name_node(stage: Stage) -> Iterator[Scene]:
     place = Place(stage)
+    files = {"a": b"a", "d/b": b"b" * 1000, "d/e/c": b""}
+    place.driver.delete(place.key)
+    if stage.verb == "load":
+        for name, data in files.items():
+            place.put(data, f"{place.key}/{name}")
+
+    def stored() -> dict[str, bytes]:
+        found = place.driver.list(place.key)
+        return {one.path: place.driver.open(f"{place.key}/{one.path}").read() for one in found}
+
     with Proxy(place.cluster.rpc) as proxy:
         proxy.plan(Fault("refuse", times=1000))
-        yield place.scene({"addresses": [proxy.address, place.cluster.rpc]})
+        scene = place.scene({"addresses": [proxy.address, place.cluster.rpc]}, stored=stored)
+        scene.content = files
+        yield scene
         assert proxy.met
 
 
