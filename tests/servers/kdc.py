@@ -78,10 +78,10 @@ class Kdc:
             self._run("kadmin.local", "-r", REALM, "-q", f"ktadd -norandkey -k {path} {principal}")
         return path
 
-    def tickets(self, name: str, keytab: Path, principal: str, *, lifetime: str = "1h") -> Path:
-        """A credential cache with a ticket-granting ticket."""
+    def tickets(self, name: str, keytab: Path, principal: str) -> Path:
+        """A credential cache with a ticket-granting ticket for an hour."""
         path = self.directory / f"{name}.ccache"
-        self._run("kinit", "-c", f"FILE:{path}", "-l", lifetime, "-k", "-t", str(keytab), principal)
+        self._run("kinit", "-c", f"FILE:{path}", "-l", "1h", "-k", "-t", str(keytab), principal)
         return path
 
     def _run(self, name: str, *arguments: str) -> str:

@@ -31,8 +31,8 @@ class Place:
     def put(self, data: bytes, key: str = "") -> None:
         self.driver.save(key or self.key, io.BytesIO(data), len(data))
 
-    def get(self) -> bytes:
-        with self.driver.open(self.key) as stream:
+    def get(self, key: str = "") -> bytes:
+        with self.driver.open(key or self.key) as stream:
             return stream.read()
 
     def left(self) -> list[str]:
@@ -139,8 +139,7 @@ def dead_name_node(stage: Stage) -> Iterator[Scene]:
             place.put(data, f"{place.key}/{name}")
 
     def stored() -> dict[str, bytes]:
-        found = place.driver.list(place.key)
-        return {one.path: place.driver.open(f"{place.key}/{one.path}").read() for one in found}
+        return {one.path: place.get(f"{place.key}/{one.path}") for one in place.driver.list(place.key)}
 
     with Proxy(place.cluster.rpc) as proxy:
         proxy.plan(Fault("refuse", times=1000))
