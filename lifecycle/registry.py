@@ -35,6 +35,7 @@ DRIVERS = {
     "fsspec": "drivers.fsspec:FsspecDriver",
     "plugin": "drivers.plugin:plugin_driver",
 }
+CONFIG_MAPS = {"kubernetes": "runtimes.configmaps:ClusterConfigMaps"}
 RENDERERS = {
     "mermaid": "diagrams.mermaid:render",
     "dot": "diagrams.dot:render",
@@ -51,6 +52,7 @@ _TABLES = {
     "sandbox": (SANDBOXES, "argoexec.sandboxes"),
     "control plane": (CONTROL_PLANES, "argoexec.controlplanes"),
     "driver": (DRIVERS, "argoexec.drivers"),
+    "config maps": (CONFIG_MAPS, "argoexec.configmaps"),
     "diagram format": (RENDERERS, "argoexec.diagrams"),
 }
 
@@ -59,7 +61,8 @@ def resolve(kind: str, name: str) -> Any:
     """What a name stands for.
 
     Args:
-        kind: ``runtime``, ``sandbox``, ``control plane``, ``driver`` or ``diagram format``.
+        kind: ``runtime``, ``sandbox``, ``control plane``, ``driver``, ``config maps`` or ``diagram
+            format``.
         name: as the template or the environment gives it.
 
     Raises:
@@ -85,9 +88,15 @@ def resolve(kind: str, name: str) -> Any:
         raise InputError(f"the {kind} {name!r} cannot be imported from {target}: {error}") from error
 
 
-def drivers(secrets: Path) -> Callable[[Location], Driver]:
-    """Makes the driver of a location, anew at every call: credentials are read when they are needed."""
-    reader = SecretReader(secrets)
+def drivers(secrets: Path, kubeconfig: str | None = None) -> Callable[[Location], Driver]:
+    """Makes the driver of a location, anew at every call: credentials are read when they are needed.
+
+    Args:
+        secrets: the directory of mounted secrets.
+        kubeconfig: of the cluster whose config maps a location may name, empty for the pod's own; ``None`` for none.
+    """
+    asked = None if kubeconfig is None else (lambda: resolve("config maps", "kubernetes")(kubeconfig))
+    reader = SecretReader(secrets, asked)
 
     def make(location: Location) -> Driver:
         driver: Driver = resolve("driver", location.type)(location.config, reader)

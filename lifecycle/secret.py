@@ -6,12 +6,12 @@ again after every failed attempt, so that a rotated credential is picked up.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from lifecycle.errors import InputError, Unauthorized
+from lifecycle.errors import BadRequest, InputError, Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
@@ -45,11 +45,27 @@ class Secret:
         raise TypeError("a secret is not pickled")
 
 
-class SecretReader:
-    """Reads the keys of mounted secrets below one directory."""
+class ConfigMaps(Protocol):
+    """The config maps of the pod's namespace."""
 
-    def __init__(self, root: Path) -> None:
+    def read(self, name: str, key: str) -> str:
+        """The value of one key.
+
+        Raises:
+            BadRequest: there is no such config map or key.
+            Forbidden: the pod's service account may not read it.
+            Transient: the API server does not answer.
+        """
+
+
+class SecretReader:
+    """Reads the keys of mounted secrets below one directory, and those of config maps, which nobody mounts."""
+
+    def __init__(self, root: Path, config_maps: Callable[[], ConfigMaps] | None = None) -> None:
+        """``config_maps`` is called when the first one is asked for; without it there are only those below ``root``."""
         self._root = root
+        self._config_maps = config_maps
+        self._known: dict[tuple[str, str], str] = {}
 
     def read(self, selector: Mapping[str, Any] | None) -> Secret | None:
         """The value a Kubernetes secret selector names, surrounding white space trimmed; ``None`` for an unset one.
@@ -58,18 +74,68 @@ class SecretReader:
             InputError: the selector has a name and no key, or one that leaves the directory.
             Unauthorized: there is no such secret or key; both are named, the value never is.
         """
-        name = (selector or {}).get("name") or ""
-        key = (selector or {}).get("key") or ""
+        data = self.read_bytes(selector)
+        try:
+            return None if data is None else Secret(data.decode().strip())
+        except UnicodeDecodeError:
+            # from None: the error holds the value.
+            name, key = _names(selector, "secret")
+            raise Unauthorized(f"the key {key!r} of the secret {name!r} is not text") from None
+
+    def read_bytes(self, selector: Mapping[str, Any] | None) -> bytes | None:
+        """The value as it is, for what is not text, such as a keytab. The caller shows it to nobody.
+
+        Raises:
+            InputError, Unauthorized: as ``read``.
+        """
+        name, key = _names(selector, "secret")
         if not name:
             return None
-        if not key or "/" in name or "/" in key or ".." in {name, key}:
-            raise InputError(f"the secret selector of {name!r} needs a key, and neither may hold a '/'")
         try:
-            return Secret((self._root / name / key).read_text().strip())
+            return (self._root / name / key).read_bytes()
         except FileNotFoundError as error:
             raise Unauthorized(
                 f"the secret {name!r} has no key {key!r} here",
                 remedy=f"the executor reads {self._root / name / key}; create the secret or correct the selector",
             ) from error
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise Unauthorized(f"the key {key!r} of the secret {name!r} cannot be read") from error
+
+    def config_map(self, selector: Mapping[str, Any] | None) -> str | None:
+        """The value that a selector of a config map names, read once; ``None`` for an unset one.
+
+        A directory of secrets on a laptop serves config maps, too; in a pod they are asked of the API server, because
+        the controller mounts none.
+
+        Raises:
+            InputError: as ``read``.
+            BadRequest: there is no such config map or key.
+            LifecycleError: what else the API server answered.
+        """
+        name, key = _names(selector, "config map")
+        if not name:
+            return None
+        if (name, key) not in self._known:
+            self._known[name, key] = self._config_map(name, key)
+        return self._known[name, key]
+
+    def _config_map(self, name: str, key: str) -> str:
+        try:
+            return (self._root / name / key).read_text()
+        except FileNotFoundError as error:
+            if self._config_maps is None:
+                raise BadRequest(
+                    f"the config map {name!r} has no key {key!r} here",
+                    remedy=f"put it into {self._root / name / key}",
+                ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadRequest(f"the key {key!r} of the config map {name!r} cannot be read as text") from error
+        return self._config_maps().read(name, key)
+
+
+def _names(selector: Mapping[str, Any] | None, what: str) -> tuple[str, str]:
+    name = (selector or {}).get("name") or ""
+    key = (selector or {}).get("key") or ""
+    if name and (not key or "/" in name or "/" in key or ".." in {name, key}):
+        raise InputError(f"the {what} selector of {name!r} needs a key, and neither may hold a '/'")
+    return name, key

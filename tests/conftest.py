@@ -9,6 +9,7 @@ import pytest
 
 from runtimes import kernel
 from tests.servers.bridged import azurite, gcs, sftp
+from tests.servers.clusters import cache_config, hadoop, kdc, kerberized, keytab_config, plain_config
 from tests.servers.fixtures import (
     artifactory,
     certificate,
@@ -30,15 +31,21 @@ pytest.register_assert_rewrite("drivers.conformance")
 __all__ = [
     "artifactory",
     "azurite",
+    "cache_config",
     "certificate",
     "client_certificate",
     "gcs",
     "git_root",
     "gitdaemon",
     "githttp",
+    "hadoop",
     "httpd",
+    "kdc",
+    "kerberized",
+    "keytab_config",
     "nginx",
     "oauth2",
+    "plain_config",
     "secrets",
     "sftp",
     "sshd",

@@ -82,7 +82,7 @@ def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str]) -> 
         template=template,
         files=files,
         control=control,
-        drivers=registry.drivers(files.secrets),
+        drivers=registry.drivers(files.secrets, None if local else args.kubeconfig),
         clock=clock,
         journal=_journal(Path(environ.get("ARGOEXEC_JOURNAL") or default), clock),
         runtime=lambda: runtime.from_environ(environ),

@@ -34,6 +34,11 @@ class Secrets(SecretReader):
         for key, value in values.items():
             (self.root / name / key).write_text(value)
 
+    def write_bytes(self, name: str, **values: bytes) -> None:
+        (self.root / name).mkdir(parents=True, exist_ok=True)
+        for key, value in values.items():
+            (self.root / name / key).write_bytes(value)
+
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Secrets:

@@ -33,9 +33,12 @@ class Fault:
 
 
 class Proxy:
-    """Forwards to ``target``, a ``HOST:PORT``; connections that no fault is planned for pass unharmed."""
+    """Forwards to ``target``, a ``HOST:PORT``; connections that no fault is planned for pass unharmed.
 
-    def __init__(self, target: str) -> None:
+    It listens on a port of its own of 127.0.0.1, or at ``address``, for servers that tell clients where to go.
+    """
+
+    def __init__(self, target: str, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
         self._faults: list[Fault] = []
@@ -43,8 +46,8 @@ class Proxy:
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
+        self._server = socket.create_server(address)
+        self.address = f"{address[0]}:{self._server.getsockname()[1]}"
         self.met: list[Fault] = []
         self.connections = 0
         self._start(self._accept)
