@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lifecycle.secret import SecretReader
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("argoexec")
 
 _REMEMBERED: Final = 100_000  # keys of small objects: 15 MiB
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import socket
 import threading
 from typing import Any
@@ -220,7 +221,10 @@ def test_a_part_that_fails_aborts_the_upload(httpd: Httpd, driver: S3Driver):
     assert (httpd.requests[-1].method, httpd.requests[-1].target) == ("DELETE", "/bucket/key?uploadId=u")
 
 
-def test_an_upload_that_cannot_even_be_aborted_reports_its_first_error(httpd: Httpd, driver: S3Driver, caplog):
+def test_an_upload_that_cannot_even_be_aborted_reports_its_first_error(
+    httpd: Httpd, driver: S3Driver, caplog, monkeypatch
+):
+    monkeypatch.setattr(logging.getLogger("argoexec"), "propagate", True)  # a test of the command line ends it
     begun = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
     httpd.on("/bucket/key?uploads", Answer(200, begun))
     httpd.on("/bucket/key?uploadId=u", said("AccessDenied", 403))
