@@ -166,7 +166,10 @@ class FsspecDriver:
         if not key:
             raise InputError("an fsspec location needs a URL", place="fsspec.url")
         systems: dict[tuple[str, str], Any] = self._here.__dict__.setdefault("systems", {})
-        parts = urlsplit(key)
+        try:
+            parts = urlsplit(key)
+        except ValueError:  # from None: it may name a password
+            raise InputError("the URL cannot be parsed", place="fsspec.url") from None
         origin = (parts.scheme, parts.netloc)
         if origin in systems:
             return systems[origin], systems[origin]._strip_protocol(key)  # noqa: SLF001 - there is no public name

@@ -222,9 +222,13 @@ class _Answer:
 
 
 def _base(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        possible = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # from None: it may name a password
+        raise BadRequest("an address of an hdfs location cannot be parsed as a URL") from None
     scheme = _SCHEMES.get(parts.scheme)
-    if scheme is None or not parts.hostname or parts.query or parts.username is not None:
+    if scheme is None or not parts.hostname or not possible or parts.query or parts.username is not None:
         raise BadRequest(
             f"an hdfs address is HOST:PORT or a URL, not {parts.scheme}://{parts.netloc.rpartition('@')[2]}",
             remedy="WebHDFS is http://HOST:9870, https://HOST:9871, or the same as webhdfs:// and swebhdfs://",

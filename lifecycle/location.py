@@ -67,10 +67,16 @@ class Location:
         """The location of ``name`` below this one; in a URL the path is joined, its query stays.
 
         A name is quoted in an http URL: that of a file may hold a ``#`` or a ``?``, and would be cut there.
+
+        Raises:
+            InputError: the URL cannot be parsed.
         """
         if self.type not in _URL_KEYS:
             return Location(self.type, self.config, f"{self.key.rstrip('/')}/{name}" if self.key else name)
-        scheme, netloc, path, query, fragment = urlsplit(self.key)
+        try:
+            scheme, netloc, path, query, fragment = urlsplit(self.key)
+        except ValueError:  # from None: it names the URL
+            raise InputError("the URL cannot be parsed", place=f"{self.type}.{KEY_FIELDS[self.type]}") from None
         if self.type in _QUOTED:
             name = quote(name)
         url = urlunsplit((scheme, netloc, f"{path.rstrip('/')}/{name}", query, fragment))
@@ -94,7 +100,10 @@ class Location:
 
 def without_userinfo(url: str) -> str:
     """The URL without user, password and query: the three places where people put secrets."""
-    scheme, netloc, path, query, _ = urlsplit(url)
+    try:
+        scheme, netloc, path, query, _ = urlsplit(url)
+    except ValueError:  # whose text may have the password in it
+        return "a URL that cannot be parsed"
     return urlunsplit((scheme, netloc.rpartition("@")[2], path, "…" if query else "", ""))
 
 

@@ -160,6 +160,14 @@ def test_a_missing_package_is_named(driver: FsspecDriver):
         driver.open("smb://host/x")
 
 
+def test_a_url_that_cannot_be_parsed_is_refused_and_not_shown(driver: FsspecDriver):
+    with pytest.raises(InputError, match=r"fsspec\.url") as caught:
+        driver.open("memory://user:s3cr3t@exa\u2100mple/a")
+
+    assert "s3cr3t" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
 def test_an_empty_url_is_refused(driver: FsspecDriver):
     with pytest.raises(InputError):
         driver.open("")
