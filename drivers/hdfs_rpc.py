@@ -99,7 +99,7 @@ class RpcFiles:
 
     def _call(self, do: str, **arguments: Any) -> Channel:
         with self._lock:
-            if self._process is None:
+            if self._process is None or self._process.gone:
                 self._process = ClientProcess(self._settings(), self._login)
             process = self._process
         # The server is given up first, in the process, which may find another data node; then the process is.
@@ -161,6 +161,11 @@ class ClientProcess:
             raise
         mine.settimeout(timeout)
         return Channel(mine, self)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended; a download that goes on where it broke then needs another one."""
+        return self._process.poll() is not None
 
     def ended(self) -> Lost:
         """What to say when it is gone."""

@@ -169,7 +169,7 @@ class WebFiles:
             answer.drain_conn()
         host = urlsplit(url).hostname or ""
         with self._lock:
-            if self._process is None:
+            if self._process is None or self._process.gone:
                 settings = {"url": "", "config": {}, "kerberos": True}
                 self._process = ClientProcess(settings, self._login)
             with self._process.call({"do": "negotiate", "host": host}, self._patience) as asked:
