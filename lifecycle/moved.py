@@ -88,6 +88,8 @@ class Resumed(Readable):
                 data = self._stream.read(size)
             except Transient as error:
                 self._go_on(error)
+            except NotFound as gone:
+                raise _changed(gone) from gone
             else:
                 self._count += len(data)
                 return data
@@ -112,4 +114,9 @@ class Resumed(Readable):
         try:
             self._stream = self._moved.resume(broken, lambda: driver.open_rest(self._key, self._count, self._version))
         except NotFound as gone:
-            raise Unavailable(f"the object changed while it was read: {gone}") from gone
+            raise _changed(gone) from gone
+
+
+def _changed(gone: NotFound) -> Unavailable:
+    """What was there has gone: ``optional`` must not forgive that."""
+    return Unavailable(f"the object changed while it was read: {gone}")

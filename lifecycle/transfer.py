@@ -19,6 +19,7 @@ from lifecycle.ports import TreeDriver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from io import FileIO
     from pathlib import Path
 
     from lifecycle.archive.extract import Limits
@@ -105,10 +106,7 @@ def _load_objects(
         # By the text alone: the directory is new, nobody but us can enter it, and there is no link in it.
         if path.startswith("/") or ".." in target.parts or target == directory:
             raise CorruptData(f"the key {path!r} below {location} leads out of its directory")
-        if target.parent not in made:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            made.add(target.parent)
-        with Resumed(driver, location.join(path).key, moved) as stream, target.open("xb", buffering=0) as file:
+        with _listed(driver, location.join(path).key, moved) as stream, _created(target, made, path, location) as file:
             while chunk := stream.read(_CHUNK):
                 moved.add(len(chunk))
                 while chunk:
@@ -117,6 +115,29 @@ def _load_objects(
         moved.objects += 1
 
     _in_parallel(one, objects, width)
+
+
+def _listed(driver: Driver, key: str, moved: Moved) -> Resumed:
+    """An object that is known to be there."""
+    try:
+        return Resumed(driver, key, moved)
+    except NotFound as error:
+        # `optional` forgives a directory that is not there, never one that is being changed.
+        raise Unavailable(f"it was there when it was listed: {error}") from error
+
+
+def _created(target: Path, made: set[Path], path: str, location: Location) -> FileIO:
+    try:
+        if target.parent not in made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made.add(target.parent)
+        return target.open("xb", buffering=0)
+    except (FileExistsError, NotADirectoryError) as error:  # the latter would be NotFound: see above
+        raise BadRequest(
+            f"the object {path!r} below {location} cannot be beside the others: one of them is a file where another "
+            "needs a directory, or two have one path",
+            remedy="rename one of them, or remove it",
+        ) from error
 
 
 def save_archive(driver: Driver, location: Location, source: Source, level: int | None, moved: Moved) -> None:

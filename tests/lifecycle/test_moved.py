@@ -273,3 +273,36 @@ def test_a_key_that_leads_out_of_its_directory_is_refused(tmp_path, path):
     assert world.pod.record.first.error == "CorruptData"
     assert repr(path) in world.pod.record.first.message
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("gone", ["between", "middle"])
+def test_an_object_that_goes_away_while_it_is_loaded_is_not_forgiven_by_optional(tmp_path, gone):
+    class Going(Store):
+        def list(self, key):
+            return iter([StoredObject("one", len(DATA)), StoredObject("two", len(DATA))])
+
+        def open(self, key):
+            if gone == "between" or key == "o":
+                return super().open(key)
+            body = Breaking(DATA, 1 << 20)
+            body.read = lambda _: (_ for _ in ()).throw(NotFound("it was there"))
+            return body
+
+    world = world_with(tmp_path, Going(1 << 20, keys=("o/one",)), optional=True)
+
+    assert Engine(INIT_TABLE, world.pod).run() is Verdict.FAILED
+    assert world.pod.record.first.error == "Unavailable"
+    assert len(lines(world, "attempt")) > 1  # it may have been replaced, and be there again
+
+
+@pytest.mark.parametrize("paths", [("a", "a/b"), ("a", "a/b/c")])
+def test_an_object_below_another_one_is_not_forgiven_by_optional(tmp_path, paths):
+    class Both(Store):
+        def list(self, key):
+            return iter([StoredObject(path, 1) for path in paths])
+
+    world = world_with(tmp_path, Both(1 << 20, keys=tuple(f"o/{path}" for path in paths)), optional=True)
+
+    assert Engine(INIT_TABLE, world.pod).run() is Verdict.FAILED
+    assert world.pod.record.first.error == "BadRequest"
+    assert repr(paths[1]) in world.pod.record.first.message
