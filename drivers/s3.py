@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from drivers.body import Body
@@ -156,12 +157,13 @@ class S3Driver:
                 )
 
     def delete(self, key: str) -> None:
-        """Remove the object; S3 says the same whether there was one or not.
+        """Remove the object; S3 says the same whether there was one or not, Google's says 404.
 
         Raises:
             LifecycleError: what the store answered.
         """
-        self._connection.ask("delete_object", "s3:DeleteObject", key, Key=key)
+        with suppress(NotFound):
+            self._connection.ask("delete_object", "s3:DeleteObject", key, Key=key)
 
     def _get(self, key: str, **arguments: Any) -> dict[str, Any]:
         _, reading = self._encryption.of(key)

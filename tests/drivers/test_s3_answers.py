@@ -108,6 +108,26 @@ def test_transient_answers_are_tried_twice_and_passed_on(
     assert found.retry_after == 7
 
 
+@pytest.mark.parametrize("body", [b"<html>not here</html>", b""])
+def test_a_server_that_is_no_s3_and_has_nothing_there_is_a_configuration_error(
+    httpd: Httpd, driver: S3Driver, body: bytes
+):
+    httpd.next = lambda _: Answer(404, body)  # type: ignore[method-assign]
+    assert type(failure(lambda: driver.open("key"))) is NotFound  # which whoever loads follows by a listing
+    with pytest.raises(BadRequest, match="ListBucket") as caught:
+        list(driver.list("key"))
+
+    assert "endpoint" in caught.value.remedy
+
+
+def test_deleting_what_is_not_there_is_success(httpd: Httpd, driver: S3Driver):
+    httpd.on("/bucket/key", said("NoSuchKey", 404))  # Google's S3 says so, AWS does not
+    driver.delete("key")
+    httpd.on("/bucket/key", said("NoSuchBucket", 404))
+    with pytest.raises(BadRequest):
+        driver.delete("key")
+
+
 @pytest.mark.parametrize("size", [1, 2 * PART])
 def test_saving_to_a_bucket_that_is_not_there_is_a_configuration_error(httpd: Httpd, driver: S3Driver, size: int):
     for target in ("/bucket/key", "/bucket/key?uploads"):
