@@ -176,7 +176,9 @@ class FsspecDriver:
         _check_protocols(key)
         try:
             system, path = url_to_fs(key, skip_instance_cache=True, **self._options)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, *ABSENT) as error:
+            if isinstance(error, ABSENT) and "::" in key:
+                raise  # a chain looks for its object here; else what is missing is a file that an option names
             raise InputError(
                 f"no filesystem can be made of {without_userinfo(key)}: {self._redacted(error)}",
                 place="fsspec.options",
@@ -354,6 +356,12 @@ def _check_protocols(key: str) -> None:
             raise Unsupported(
                 "fsspec's s3 filesystem is not part of this executor",
                 remedy="use an `s3` location: endpoint, bucket, key and secret selectors",
+            )
+        if protocol in {"http", "https"}:
+            raise Unsupported(
+                "fsspec's http filesystem is not part of this executor: to it a server that refuses or is down has no "
+                "such object, which `optional` would forgive",
+                remedy="use an `http` location: url, headers and auth",
             )
         if protocol not in known:
             raise InputError(

@@ -150,6 +150,24 @@ def test_s3_urls_are_sent_to_the_s3_location(driver: FsspecDriver, url: str):
     assert "`s3` location" in caught.value.remedy
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "https://127.0.0.1:1/x", "zip://x::https://127.0.0.1:1/x"])
+def test_http_urls_are_sent_to_the_http_location(driver: FsspecDriver, url: str):
+    with pytest.raises(Unsupported) as caught:  # fsspec: FileNotFoundError, as the connection is refused
+        driver.open(url)
+
+    assert "`http` location" in caught.value.remedy
+
+
+def test_a_missing_file_that_an_option_names_is_not_the_object(secrets):
+    with pytest.raises(InputError, match=r"fsspec\.options"):
+        FsspecDriver({"options": {"fo": "/no/such.json"}}, secrets).open("reference://x")
+
+
+def test_the_object_of_a_chain_may_be_missing(driver: FsspecDriver, tmp_path: Path):
+    with pytest.raises(NotFound):
+        driver.open(f"zip://x::file://{tmp_path}/none.zip")
+
+
 def test_a_protocol_nobody_knows_is_named(driver: FsspecDriver):
     with pytest.raises(InputError, match="nosuch://"):
         driver.open("nosuch://host/x")
