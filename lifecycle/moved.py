@@ -92,7 +92,10 @@ class Resumed(Readable):
                 raise _changed(gone) from gone
             else:
                 self._count += len(data)
-                return data
+                if data or not size or self.size is None or self._count >= self.size:
+                    return data
+                # The end of a rest whose own size nobody has told.
+                self._go_on(Unavailable(f"the store broke off after {self._count} of {self.size} bytes"))
 
     def abort(self) -> None:
         """End a read that blocks in another thread."""

@@ -109,6 +109,19 @@ def test_a_break_without_progress_ends_it():
     assert store.rests == []
 
 
+def test_a_rest_that_ends_early_without_having_said_its_size_is_no_whole_object():
+    class Silent(Store):
+        def open_rest(self, key, offset, version):
+            self.rests.append(offset)
+            return io.BytesIO(DATA[offset : offset + 3000])
+
+    store = Silent(5000)
+    with Resumed(store, "o", Moved(resume=again)) as stream:
+        assert stream.read() == DATA
+
+    assert store.rests == list(range(5000, len(DATA), 3000))
+
+
 def test_nothing_goes_on_where_nobody_decides():
     with Resumed(Store(5000), "o", Moved()) as stream, pytest.raises(Unavailable):
         stream.read()
