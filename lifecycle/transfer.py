@@ -261,11 +261,15 @@ def _in_parallel(work: Callable[[T], None], things: Iterable[T], width: int) -> 
         return
     with ThreadPoolExecutor(max_workers=width, thread_name_prefix="transfer") as pool:
         running: set[Future[None]] = set()
-        for thing in things:
-            running.add(pool.submit(work, thing))
-            if len(running) >= width * 2:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-        for future in running:
-            future.result()
+        try:
+            for thing in things:
+                running.add(pool.submit(work, thing))
+                if len(running) >= width * 2:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+            for future in running:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from lifecycle import transfer
 from lifecycle.commands.explain import explain
 from lifecycle.engine import Engine
 from lifecycle.errors import NotFound, Transient, Unavailable
@@ -319,3 +322,27 @@ def test_an_object_below_another_one_is_not_forgiven_by_optional(tmp_path, paths
     assert Engine(INIT_TABLE, world.pod).run() is Verdict.FAILED
     assert world.pod.record.first.error == "BadRequest"
     assert repr(paths[1]) in world.pod.record.first.message
+
+
+def test_after_an_error_only_those_that_have_begun_are_ended(monkeypatch):
+    ending = threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            ending.set()
+            super().shutdown(wait=wait)
+
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        if number == 1:
+            raise Unavailable("down")
+        ending.wait(60)
+
+    monkeypatch.setattr(transfer, "ThreadPoolExecutor", Pool)
+    with pytest.raises(Unavailable):
+        transfer._in_parallel(work, range(100), 2)
+
+    assert set(begun) <= {0, 1, 2}
