@@ -7,6 +7,7 @@ which drivers are shared) and what says *which object* (the key).
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -40,6 +41,8 @@ _REQUIRED = {
 }
 _URL_KEYS = {"http", "artifactory", "fsspec"}
 _QUOTED = {"http", "artifactory"}
+# user:password@host without a scheme, or with a slash too few: to urlsplit the password is part of the path.
+_LOOSE = re.compile(r"(?:\w+:)?/?[^/@]*:[^/@]*@(?P<rest>[^?#]*)")
 ARCHIVE_TYPES = ("s3", "artifactory", "hdfs", "gcs", "oss", "azure", "plugin", "fsspec")
 """The types an ``archiveLocation`` may have: those that can be saved to."""
 
@@ -104,6 +107,8 @@ def without_userinfo(url: str) -> str:
         scheme, netloc, path, query, _ = urlsplit(url)
     except ValueError:  # whose text may have the password in it
         return "a URL that cannot be parsed"
+    if not netloc and (loose := _LOOSE.match(url)):
+        return loose["rest"]
     return urlunsplit((scheme, netloc.rpartition("@")[2], path, "…" if query else "", ""))
 
 

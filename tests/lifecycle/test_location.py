@@ -3,7 +3,7 @@
 import pytest
 
 from lifecycle.errors import InputError, Unauthorized
-from lifecycle.location import Location, of_artifact, relocated
+from lifecycle.location import Location, of_artifact, relocated, without_userinfo
 from lifecycle.secret import Secret, SecretReader
 
 
@@ -140,3 +140,13 @@ def test_a_url_that_cannot_be_parsed_is_not_shown(location):
 
     assert "s3cr3t" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("url", ["u:s3cr3t@host/a?sig=s3cr3t", "http:/u:s3cr3t@host/a", "http:u:s3cr3t@host/a"])
+def test_a_password_is_not_shown_of_a_url_that_is_mistyped_either(url):
+    assert str(Location("http", {}, url)) == "http host/a"
+
+
+@pytest.mark.parametrize("url", ["git@host:a/b.git", "/data/a:b/c@d", "file:///data/a@b"])
+def test_what_is_no_password_is_shown(url):
+    assert without_userinfo(url) == url
