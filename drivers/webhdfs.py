@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import urllib3
 import urllib3.exceptions
 
+from drivers.body import Undecoded
 from drivers.hdfs_errors import ABSENT, Lost, Refused, simple
 from drivers.hdfs_files import Status
 from drivers.hdfs_rpc import ClientProcess
@@ -93,7 +94,7 @@ class WebFiles:
         if location := answer.headers.get("Location"):
             answer.drain_conn()
             answer = _checked(self._send("GET", location, headers=self._known_by(location)))
-        return _Answer(answer)
+        return Undecoded(answer)
 
     def write(self, path: str, stream: BinaryIO) -> Status:
         """A file, in the place of any; nothing stays where the stream fails."""
@@ -200,25 +201,6 @@ class WebFiles:
         except urllib3.exceptions.HTTPError as error:
             # from None: urllib3's errors hold the URL.
             raise Lost(broken(where, error, remedy=_CA_REMEDY)) from None
-
-
-class _Answer:
-    """The bytes of an answer, as a driver's stream wants them."""
-
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
-        self._response = response
-
-    def read(self, size: int, /) -> bytes:
-        """At most so many bytes."""
-        return self._response.read(size, decode_content=False)
-
-    def shutdown(self) -> None:
-        """End a read that blocks in another thread."""
-        self._response.shutdown()
-
-    def close(self) -> None:
-        """What has not come is not waited for."""
-        self._response.close()
 
 
 def _base(url: str) -> str:
