@@ -78,6 +78,13 @@ class S3Driver:
         answer = self._get(key, ChecksumMode="ENABLED")
         if self._fast and outdone:
             self._fast.outdone()
+        if not answer.get("ETag") and str(answer.get("ContentType")).startswith("text/html"):
+            # Every store tells an ETag; MinIO's console answers anything with its page, and 200.
+            answer["Body"].close()
+            raise BadRequest(
+                f"{self._where(key)} at {self._connection.place.endpoint}: what answers is no S3, but gives web pages",
+                remedy="correct the endpoint: a store's console, for example, has another port than its S3",
+            )
         if key.endswith("/") and not answer.get("ContentLength"):
             answer["Body"].close()
             raise NotFound(f"{self._where(key)}: it is the marker of a folder")

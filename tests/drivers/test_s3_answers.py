@@ -120,6 +120,19 @@ def test_a_server_that_is_no_s3_and_has_nothing_there_is_a_configuration_error(
     assert "endpoint" in caught.value.remedy
 
 
+def test_a_web_page_is_no_object(httpd: Httpd, driver: S3Driver):
+    page = Answer(200, b"<!doctype html><title>MinIO Console</title>", {"Content-Type": "text/html; charset=utf-8"})
+    httpd.on("/bucket/key", page)
+    with pytest.raises(BadRequest, match="no S3") as caught:
+        driver.open("key")
+    assert "endpoint" in caught.value.remedy
+
+    stored = Answer(200, page.body, {**page.headers, "ETag": '"e"'})
+    httpd.on("/bucket/key", stored)
+    with driver.open("key") as stream:
+        assert stream.read() == page.body
+
+
 def test_deleting_what_is_not_there_is_success(httpd: Httpd, driver: S3Driver):
     httpd.on("/bucket/key", said("NoSuchKey", 404))  # Google's S3 says so, AWS does not
     driver.delete("key")
