@@ -93,10 +93,13 @@ def archive_location(raw: Mapping[str, Any], store: dict[str, Any], place: str) 
 
 def _shown(url: str) -> str:
     """The URL without its secrets; in a chain of fsspec's each part is one."""
+    parts = [_USERINFO.sub("://", part) for part in url.split("::")]
     try:
-        return "::".join(without_userinfo(_USERINFO.sub("://", part)) for part in url.split("::"))
-    except ValueError as error:  # such as half of an IPv6 address
-        raise InputError(f"this is no URL: {error}", place="--store") from error
+        for part in parts:
+            urlsplit(part)
+    except ValueError:  # such as half of an IPv6 address; from None: it may name a password
+        raise InputError("this is no URL", place="--store") from None
+    return "::".join(map(without_userinfo, parts))
 
 
 def _bucket_and_key(url: str, place: str) -> tuple[str, str]:
