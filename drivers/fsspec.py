@@ -109,7 +109,7 @@ class FsspecDriver:
             try:
                 target = system.open(name, "wb")
             except FileNotFoundError:  # no such directory; object stores have none, and make no bucket this way
-                system.makedirs(system._parent(path), exist_ok=True)  # noqa: SLF001 - there is no public name
+                _make_directory(system, system._parent(path))  # noqa: SLF001 - there is no public name
                 target = system.open(name, "wb")
             if renamed:
                 write_fast(target)
@@ -324,6 +324,20 @@ def _version(about: Mapping[str, Any]) -> str:
     """What tells this content from others: the size, and an ETag, a generation or a time; empty without any."""
     marks = [f"{name}={about[name]}" for name in _VERSIONS if about.get(name)]
     return f"{about.get('size')} {marks[0]}" if marks else ""
+
+
+def _make_directory(system: Any, path: str) -> None:
+    """With its parents. Each may be made by somebody else after we looked, which SFTP calls just a failure."""
+    for left in range(path.count("/"), -1, -1):
+        try:
+            system.makedirs(path, exist_ok=True)
+        except Exception:
+            if system.isdir(path):
+                return
+            if not left:
+                raise
+        else:
+            return
 
 
 def _part_of(path: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import socket
@@ -264,4 +263,4 @@ class Channel:
 
     def _end(self) -> Exception:
         """Why nothing more comes."""
-        return ConnectionAbortedError(errno.ECONNABORTED, "given up") if self._aborted else self._process.ended()
+        return Lost(Unavailable("given up")) if self._aborted else self._process.ended()
