@@ -36,8 +36,8 @@ class Source(Protocol):
     def tar(self, found: TarStats) -> Iterator[bytes]:
         """As an uncompressed tar stream."""
 
-    def files(self, found: TarStats) -> Iterator[tuple[str, int, Callable[[], BinaryIO]]]:
-        """Its regular files: path relative to it (empty when it is a file itself), size, and how to open them."""
+    def files(self, found: TarStats) -> Iterator[tuple[str, int | None, Callable[[], BinaryIO]]]:
+        """Its regular files: path relative to it (empty when it is a file itself), size if it is told, how to open."""
 
     def measure(self) -> TarStats | None:
         """What :meth:`tar` and :meth:`files` will give, as it is now; ``None`` where only reading it all would tell."""
@@ -168,7 +168,7 @@ def save_files(driver: Driver, location: Location, source: Source, *, width: int
     expected = source.measure()
     moved.total = expected.bytes if expected else None
 
-    def one(file: tuple[str, int, Callable[[], BinaryIO]]) -> None:
+    def one(file: tuple[str, int | None, Callable[[], BinaryIO]]) -> None:
         path, size, opened = file
         target = location.join(path) if path else location
         with opened() as stream:
