@@ -100,6 +100,8 @@ class MirrorSource:
     def _open(self) -> int:
         try:
             return open_beneath(self._root, self._mirrored.path, os.O_RDONLY | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"there is no {self._path!r}") from error
         except OSError as error:
             error.filename = self._path
             raise

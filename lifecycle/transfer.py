@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHUNK = 256 * 1024
+_SHOWN = 3
+"""So many of what was not stored are named."""
 
 
 class Source(Protocol):
@@ -153,7 +155,7 @@ def save_zip(driver: Driver, location: Location, source: Source, moved: Moved) -
     with ChunkReader(chunks) as stream:
         _save(driver, location.key, stream, expected.archived if expected else None)
     moved.objects = 1
-    links = f"stored as files of their own: {found.hard_links} hard links" if found.hard_links else ""
+    links = f"hard links stored as files of their own: {found.hard_links}" if found.hard_links else ""
     moved.note = "; ".join(note for note in (_left_out(found), links) if note)
 
 
@@ -201,8 +203,8 @@ def _left_out(found: TarStats) -> str:
     """What a store cannot hold is said, never silent."""
     if not found.skipped:
         return ""
-    shown = ", ".join(found.skipped[:3]) + (", …" if len(found.skipped) > 3 else "")
-    return f"not stored: {shown} ({len(found.skipped)} in all)"
+    more = f", … ({len(found.skipped)} in all)" if len(found.skipped) > _SHOWN else ""
+    return f"not stored: {', '.join(found.skipped[:_SHOWN])}{more}"
 
 
 def _steady(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -274,7 +274,7 @@ def test_artifacts_come_from_a_volume_and_from_the_base_layer(controlled, place)
         if line["kind"] == "item" and line["item"]["name"] == "tree-as-it-is" and line["item"]["state"] == "saved"
     )  # fmt: skip
     assert left_out.startswith("not stored: ")
-    assert left_out.endswith("(3 in all)")
+    assert len(left_out.split(", ")) == 3
 
 
 def test_an_artifact_that_was_an_input_is_saved_again(controlled):

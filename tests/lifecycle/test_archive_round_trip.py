@@ -171,7 +171,7 @@ def test_a_tree_comes_back_from_a_zip_all_but_the_identity_of_hard_links(tree, k
         assert ours == theirs
         assert all(len(group) == 1 for group in groups)
         lost = sum(len(group) - 1 for group in linked)
-        assert moved.note == (f"stored as files of their own: {lost} hard links" if lost else "")
+        assert moved.note == (f"hard links stored as files of their own: {lost}" if lost else "")
         with zipfile.ZipFile(io.BytesIO(shelf.objects["key"])) as archive:
             assert archive.testzip() is None
             assert len(archive.namelist()) == len(theirs)
