@@ -101,7 +101,7 @@ def _written(remedy: str) -> Iterator[None]:
     try:
         yield
     except NotFound as error:
-        raise NotFound(error.message, remedy=error.remedy or remedy) from error.__cause__
+        raise NotFound(error.message, remedy=remedy) from error.__cause__
 
 
 def _read_whole(file: BinaryIO, path: str) -> bytes:

@@ -431,6 +431,8 @@ def test_what_is_missing_is_named_by_its_path_in_main(controlled, path, kind):
     controlled.wait(status=1)
 
     assert path in controlled.message
+    failure = next(line["failure"] for line in controlled.journal() if line["kind"] == "failure")
+    assert ("valueFrom.default" if kind == "parameter" else "optional: true") in failure["remedy"]
 
 
 def test_an_output_without_a_store_is_an_error_that_says_so(controlled):
