@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHUNK = 256 * 1024
+_SHOWN = 3
+"""So many of what was not stored are named."""
 
 
 class Source(Protocol):
@@ -37,8 +39,8 @@ class Source(Protocol):
     def tar(self, found: TarStats) -> Iterator[bytes]:
         """As an uncompressed tar stream."""
 
-    def files(self, found: TarStats) -> Iterator[tuple[str, int, Callable[[], BinaryIO]]]:
-        """Its regular files: path relative to it (empty when it is a file itself), size, and how to open them."""
+    def files(self, found: TarStats) -> Iterator[tuple[str, int | None, Callable[[], BinaryIO]]]:
+        """Its regular files: path relative to it (empty when it is a file itself), size if it is told, how to open."""
 
     def measure(self) -> TarStats | None:
         """What :meth:`tar` and :meth:`files` will give, as it is now; ``None`` where only reading it all would tell."""
@@ -174,7 +176,7 @@ def save_zip(driver: Driver, location: Location, source: Source, moved: Moved) -
     with ChunkReader(chunks) as stream:
         _save(driver, location.key, stream, expected.archived if expected else None)
     moved.objects = 1
-    links = f"stored as files of their own: {found.hard_links} hard links" if found.hard_links else ""
+    links = f"hard links stored as files of their own: {found.hard_links}" if found.hard_links else ""
     moved.note = "; ".join(note for note in (_left_out(found), links) if note)
 
 
@@ -189,7 +191,7 @@ def save_files(driver: Driver, location: Location, source: Source, *, width: int
     expected = source.measure()
     moved.total = expected.bytes if expected else None
 
-    def one(file: tuple[str, int, Callable[[], BinaryIO]]) -> None:
+    def one(file: tuple[str, int | None, Callable[[], BinaryIO]]) -> None:
         path, size, opened = file
         target = location.join(path) if path else location
         with opened() as stream:
@@ -222,8 +224,8 @@ def _left_out(found: TarStats) -> str:
     """What a store cannot hold is said, never silent."""
     if not found.skipped:
         return ""
-    shown = ", ".join(found.skipped[:3]) + (", …" if len(found.skipped) > 3 else "")
-    return f"not stored: {shown} ({len(found.skipped)} in all)"
+    more = f", … ({len(found.skipped)} in all)" if len(found.skipped) > _SHOWN else ""
+    return f"not stored: {', '.join(found.skipped[:_SHOWN])}{more}"
 
 
 def _steady(chunks: Iterator[bytes]) -> Iterator[bytes]:
