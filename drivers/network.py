@@ -45,10 +45,9 @@ def broken(where: str, error: Exception, *, remedy: str = "") -> LifecycleError:
             return Unavailable(f"{where}: the host name cannot be resolved")
         if isinstance(cause, TimeoutError):
             return TimedOut(f"{where}: no answer in time")
-        if (
-            isinstance(cause, OSError) and (cause.errno or 0) > 0 and cause.strerror
-        ):  # below: the resolver's, in aiohttp
-            # In the kernel's words: aiohttp's have the URL in them, whose query may be a signature.
+        if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0 and cause.strerror:
+            # In the kernel's words: aiohttp's have the URL in them, whose query may be a signature. The numbers below 0
+            # that it gives some are the resolver's, whose own error is their cause.
             return Unavailable(f"{where}: {os.strerror(cause.errno)}")
     return Unavailable(f"{where}: the connection broke ({type(error).__name__})")
 

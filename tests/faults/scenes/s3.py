@@ -43,8 +43,11 @@ class Real:
 
     def left(self) -> list[str]:
         """Objects and unfinished uploads of the key."""
+        return self.objects() + self.uploads()
+
+    def objects(self) -> list[str]:
         found = self.client.list_objects_v2(Bucket=self.server.bucket, Prefix=self.key).get("Contents", [])
-        return [entry["Key"] for entry in found] + self.uploads()
+        return [entry["Key"] for entry in found]
 
     def uploads(self) -> list[str]:
         found = self.client.list_multipart_uploads(Bucket=self.server.bucket).get("Uploads", [])
@@ -152,7 +155,9 @@ def gone_for_good(stage: Stage) -> Iterator[Scene]:
         # An orderly end for a load: a reset may overtake the bytes before it, and then there is nothing to go on with.
         first = Fault("end", after=MIB) if stage.verb == "load" else Fault("cut", after=MIB, upward=True)
         proxy.plan(first, Fault("refuse", times=10_000))
-        yield Scene(location(proxy.address, real.key, bucket=real.server.bucket), LARGE)
+        # Who cannot reach the store cannot end an upload there; there is no object, though.
+        left = real.objects if stage.verb == "save" else list
+        yield Scene(location(proxy.address, real.key, bucket=real.server.bucket), LARGE, left=left)
 
 
 @fault("truncated body", "load")
