@@ -31,6 +31,8 @@ def broken(where: str, error: Exception, *, remedy: str = "") -> LifecycleError:
         remedy: what to do about a certificate that is not trusted.
     """
     for cause in causes(error):
+        if isinstance(cause, ssl.SSLError) and type(cause).__module__ != ssl.__name__:
+            continue  # aiohttp's, which are OpenSSL's by type and have nothing of them: that one is their cause
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Permanent(f"{where}: the certificate is not trusted: {cause.verify_message}", remedy=remedy)
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, (*_HUNG_UP, TimeoutError)):
@@ -43,8 +45,9 @@ def broken(where: str, error: Exception, *, remedy: str = "") -> LifecycleError:
             return Unavailable(f"{where}: the host name cannot be resolved")
         if isinstance(cause, TimeoutError):
             return TimedOut(f"{where}: no answer in time")
-        if isinstance(cause, OSError) and cause.errno and cause.strerror:
-            # In the kernel's words: aiohttp's have the URL in them, whose query may be a signature.
+        if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0 and cause.strerror:
+            # In the kernel's words: aiohttp's have the URL in them, whose query may be a signature. The numbers below 0
+            # that it gives some are the resolver's, whose own error is their cause.
             return Unavailable(f"{where}: {os.strerror(cause.errno)}")
     return Unavailable(f"{where}: the connection broke ({type(error).__name__})")
 

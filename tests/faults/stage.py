@@ -53,6 +53,7 @@ class Scene:
             written or an upload that was not ended.
         stored: called in the end of a ``save`` that succeeded: what the store has under the key.
         room: a directory to play in, such as a small file system; the test's own unless given.
+        temporary: for temporary files; the test's own unless given.
         optional: of the artifact.
     """
 
@@ -64,6 +65,7 @@ class Scene:
     left: Callable[[], Any] = lambda: None
     stored: Callable[[], Any] | None = None
     room: Path | None = None
+    temporary: Path | None = None
     optional: bool = False
 
 
@@ -109,6 +111,7 @@ class Outcome:
     waits: list[float]
     text: str
     path: Path
+    litter: list[Path]
 
 
 class _Journal(MemoryJournal):
@@ -151,7 +154,11 @@ def play(scene: Scene, stage: Stage, caplog: pytest.LogCaptureFixture) -> Outcom
     )
     if stage.verb == "save":
         _write(root / "mainctrfs/vol/out", scene.content)
-    with caplog.at_level("DEBUG"):
+    temporary = scene.temporary or stage.tmp_path / "temporary"
+    temporary.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level("DEBUG"):
+        patch.setattr("tempfile.tempdir", str(temporary))
+        patch.setenv("TMPDIR", str(temporary))
         Engine(INIT_TABLE if stage.verb == "load" else WAIT_TABLE, pod).run()
     item = next(one["item"] for one in journal.lines if one["kind"] == "item" and one["item"]["name"] == "it")
     failed = [one for one in journal.lines if one["kind"] == "attempt"]
@@ -166,6 +173,7 @@ def play(scene: Scene, stage: Stage, caplog: pytest.LogCaptureFixture) -> Outcom
         waits=[one["wait"] for one in failed if one["wait"] is not None],
         text="\n".join([json.dumps(journal.lines, default=str), str(control.reports), caplog.text, str(failure)]),
         path=root / "argo/inputs/artifacts/it",
+        litter=[*(root / "argo/inputs/artifacts").glob(".*"), *temporary.iterdir()],
     )
 
 

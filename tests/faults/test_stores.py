@@ -68,7 +68,7 @@ def test_what_comes_of_a_fault(
             assert scene.stored() == scene.content
         for secret in _values(secrets.root):
             assert secret not in outcome.text
-    assert list(outcome.path.parent.glob(".*")) == []
+        assert outcome.litter == []
 
 
 def _values(root: Path) -> list[str]:

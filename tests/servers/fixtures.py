@@ -30,14 +30,15 @@ class Secrets(SecretReader):
         self.root = root
 
     def write(self, name: str, **values: str) -> None:
-        (self.root / name).mkdir(parents=True, exist_ok=True)
-        for key, value in values.items():
-            (self.root / name / key).write_text(value)
+        self.write_bytes(name, **{key: value.encode() for key, value in values.items()})
 
     def write_bytes(self, name: str, **values: bytes) -> None:
+        """Each at once, as the kubelet does it: who reads meanwhile never sees a half."""
         (self.root / name).mkdir(parents=True, exist_ok=True)
         for key, value in values.items():
-            (self.root / name / key).write_bytes(value)
+            new = self.root / name / f".{key}.new"
+            new.write_bytes(value)
+            new.replace(self.root / name / key)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ class Oss:
         failures: answered instead, in this order: status and code.
         spoiled: whether the last byte of what is read is another than that of the object.
         encoding: the `Content-Encoding` of what is read.
+        refusals: the same for every request whose target has these words in it.
     """
 
     token: str = ""
@@ -38,6 +39,7 @@ class Oss:
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
     rules: dict[str, bytes] = field(default_factory=dict)
     failures: list[tuple[int, str]] = field(default_factory=list)
+    refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     spoiled: bool = False
     encoding: str = ""
@@ -45,7 +47,7 @@ class Oss:
 
     def __enter__(self) -> Self:
         handler = type("Handler", (_Handler,), {"oss": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=[0.01])
@@ -56,6 +58,11 @@ class Oss:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is part of a test."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -74,6 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.oss.asked.append((self.command, self.path))
             if self.oss.failures:
                 self._refuse(*self.oss.failures.pop(0))
+            elif refused := [one for words, one in self.oss.refusals.items() if words in self.path]:
+                self._refuse(*refused[0])
             elif refusal := self._unsigned(bucket, key, query):
                 self._refuse(403, refusal)
             elif bucket not in self.oss.objects and not (self.command == "PUT" and not key):
@@ -85,7 +94,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":  # as oss2 sends nothing
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            size = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(size)
+            if len(body) < size:
+                raise ConnectionAbortedError("the body broke off")
+            return body
         chunks = []
         while size := int(self.rfile.readline(), 16):
             chunks.append(self.rfile.read(size))

@@ -5,13 +5,15 @@
 set -euo pipefail
 python=$(realpath --no-symlinks "$1")
 here=$(dirname "$(realpath "$0")")
-cache=${ARGOEXEC_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/argoexec-tests}
-mkdir -p "$cache"
-
 if [ "$(id -u)" != 0 ] || [ ! -f /etc/debian_version ]; then
-  echo "make test-real needs root on Debian; make test runs anywhere" >&2
+  echo "make test-real needs root on Debian 12; make test runs anywhere" >&2
   exit 2
 fi
+if ! grep -q '^12' /etc/debian_version; then
+  echo "the packages for the test servers are those of Debian 12; this is $(cat /etc/debian_version), where some may be missing" >&2
+fi
+cache=$(realpath --canonicalize-missing "${ARGOEXEC_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/argoexec-tests}")
+mkdir -p "$cache"
 
 missing=()
 
@@ -44,12 +46,24 @@ done
 if [ ${#missing[@]} -gt 0 ]; then
   echo "installing ${#missing[@]} Debian packages for the test servers …"
   apt-get update -qq
-  # Servers that a package brings must not start by themselves: every test server is one of ours.
-  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  # Servers that a package brings must not start by themselves: every test server is one of ours. What packages ask
+  # before they start one is this program; systemd's do not care about RUNLEVEL.
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+  else
+    policy=
+  fi
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >/dev/null
+  rm -f ${policy:+"$policy"}
+  trap - EXIT
 fi
 for name in $(compgen -A function | grep '^install_'); do
   "$name"
 done
 
 export ARGOEXEC_TEST_REAL=1
+cd "$here/../.."
 exec "$python" -m pytest "${@:2}"

@@ -34,27 +34,31 @@ def wrong_secret(stage: Stage) -> Iterator[Scene]:
 
 @fault("server gone in mid-transfer", "load", "save")
 def gone(stage: Stage) -> Iterator[Scene]:
+    yield from proxied(stage, "cut")
+
+
+@fault("truncated body", "load", "save")
+def truncated(stage: Stage) -> Iterator[Scene]:
+    yield from proxied(stage, "end")
+
+
+@fault("slow server", "load", "save")
+def slow(stage: Stage) -> Iterator[Scene]:
+    yield from proxied(stage, "silence", options={"read_timeout": 0.5})
+
+
+def proxied(stage: Stage, kind: str, **more: Any) -> Iterator[Scene]:
+    """Half of it goes through."""
     sftp: Sftp = stage.fixture("sftp")
     path = stage.tmp_path / "store/it"
     if stage.verb == "load":
         path.parent.mkdir()
         path.write_bytes(DATA)
     with Proxy(f"127.0.0.1:{sftp.port}") as proxy:
-        proxy.plan(Fault("cut", after=len(DATA) // 2, upward=stage.verb == "save"))
+        proxy.plan(Fault(kind, after=len(DATA) // 2, upward=stage.verb == "save"))
         port = int(proxy.address.rpartition(":")[2])
-        yield Scene(location(stage, port=port), DATA, stored=path.read_bytes)
+        yield Scene(location(stage, port=port), DATA, stored=path.read_bytes, **more)
         assert len(proxy.met) == 1
-
-
-@fault("slow server", "load")
-def slow(stage: Stage) -> Iterator[Scene]:
-    sftp: Sftp = stage.fixture("sftp")
-    (stage.tmp_path / "store").mkdir()
-    (stage.tmp_path / "store/it").write_bytes(DATA)
-    with Proxy(f"127.0.0.1:{sftp.port}") as proxy:
-        proxy.plan(Fault("silence", after=len(DATA) // 2))
-        port = int(proxy.address.rpartition(":")[2])
-        yield Scene(location(stage, port=port), DATA, options={"read_timeout": 0.5})
 
 
 @fault("403", "load", "save")

@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from drivers.gcs import GcsDriver
-from drivers.objects import BLOCK
+from drivers.objects import BLOCK, PART
 from tests.faults.stage import Scene, Stage, fault
 from tests.servers.gcs import Gcs, service_account
 from tests.servers.httpd import Answer, Httpd
 from tests.servers.proxy import Fault, Proxy
 
 DATA = bytes(range(256)) * 40_000  # three blocks to read, two parts to send
+SMALL = DATA[:1000]  # goes by one request
 MEDIA = "/storage/v1/b/artifacts/o/it?alt=media"
+UPLOAD = "/upload/storage/v1/b/artifacts/o"
+RESUMABLE = f"{UPLOAD}?uploadType=resumable&name=it"
+INVALID = Answer(401, b'{"error": {"message": "Invalid Credentials"}}')
 LOCATION: dict[str, Any] = {"gcs": {"bucket": "artifacts", "key": "it"}}
 
 
@@ -52,13 +56,20 @@ def wrong_secret(stage: Stage) -> Iterator[Scene]:
     yield Scene({"gcs": LOCATION["gcs"] | {"serviceAccountKeySecret": {"name": "gcs", "key": "key"}}}, DATA)
 
 
-@fault("503 then success", "load")
+@fault("unknown host", "load", "save")
+def unknown_host(stage: Stage) -> Iterator[Scene]:
+    at(stage, "http://no-such-host.invalid")
+    yield Scene(LOCATION, DATA)
+
+
+@fault("503 then success", "load", "save")
 def unavailable_at_first(stage: Stage) -> Iterator[Scene]:
     httpd: Httpd = stage.fixture("httpd")
     at(stage, httpd.url)
     busy = Answer(503, b"busy", {"Retry-After": "7"})
-    httpd.on(MEDIA, busy, busy, Answer(200, DATA))
-    yield Scene(LOCATION, DATA)
+    for target in (MEDIA, f"{UPLOAD}?uploadType=media&name=it"):
+        httpd.on(target, busy, busy, Answer(200, SMALL))
+    yield Scene(LOCATION, SMALL, stored=lambda: httpd.requests[-1].body)
 
 
 @fault("403", "load", "save")
@@ -67,7 +78,7 @@ def forbidden(stage: Stage) -> Iterator[Scene]:
     at(stage, httpd.url)
     said = json.dumps({"error": {"message": "somebody does not have storage.objects access"}}).encode()
     httpd.on(MEDIA, Answer(403, said))
-    httpd.on("/upload/storage/v1/b/artifacts/o?uploadType=resumable&name=it", Answer(403, said))
+    httpd.on(RESUMABLE, Answer(403, said))
     yield Scene(LOCATION, DATA)
 
 
@@ -76,8 +87,19 @@ def expired(stage: Stage) -> Iterator[Scene]:
     httpd: Httpd = stage.fixture("httpd")
     at(stage, httpd.url)
     httpd.on(MEDIA, part(0, BLOCK))
-    httpd.on(f"{MEDIA}&generation=7", Answer(401, b'{"error": {"message": "Invalid Credentials"}}'))
+    httpd.on(f"{MEDIA}&generation=7", INVALID)
     yield Scene(LOCATION, DATA)
+
+
+@fault("expired token in mid-transfer", "save")
+def expired_while_saving(stage: Stage) -> Iterator[Scene]:
+    """The second part is refused, and the upload is ended."""
+    httpd: Httpd = stage.fixture("httpd")
+    at(stage, httpd.url)
+    httpd.on(RESUMABLE, Answer(200, headers={"Location": f"{httpd.url}/session"}))
+    httpd.on("/session", Answer(308, headers={"Range": f"bytes=0-{PART - 1}"}), INVALID)
+    yield Scene(LOCATION, DATA)
+    assert [request.method for request in httpd.requests] == ["POST", "POST", "POST", "DELETE"]
 
 
 @fault("server gone in mid-transfer", "load")
@@ -94,11 +116,19 @@ def gone_while_loading(stage: Stage) -> Iterator[Scene]:
 
 @fault("server gone in mid-transfer", "save")
 def gone_while_saving(stage: Stage) -> Iterator[Scene]:
+    yield from saved(stage, Fault("cut", after=BLOCK, upward=True))
+
+
+def saved(stage: Stage, broken: Fault, **more: Any) -> Iterator[Scene]:
+    """To the emulator through a proxy."""
     gcs: Gcs = stage.fixture("gcs")
     with Proxy(gcs.url.removeprefix("http://")) as proxy:
         at(stage, f"http://{proxy.address}")
-        proxy.plan(Fault("cut", after=BLOCK, upward=True))
-        yield Scene({"gcs": LOCATION["gcs"] | {"key": "saved"}}, DATA, stored=lambda: stored(stage, gcs.url, "saved"))
+        proxy.plan(broken)
+        where = {"gcs": LOCATION["gcs"] | {"key": "saved"}}
+        # The emulator serves one at a time: it must be rid of a connection that nothing comes by.
+        heal = lambda _: proxy.hang_up()
+        yield Scene(where, DATA, stored=lambda: stored(stage, gcs.url, "saved"), on_attempt=heal, **more)
         assert len(proxy.met) == 1
 
 
@@ -121,6 +151,11 @@ def slow(stage: Stage) -> Iterator[Scene]:
     yield Scene(LOCATION, options={"read_timeout": 0.2})
 
 
+@fault("slow server", "save")
+def slow_to_save(stage: Stage) -> Iterator[Scene]:
+    yield from saved(stage, Fault("silence", after=BLOCK, upward=True), options={"read_timeout": 0.5})
+
+
 @fault("disk full", "load")
 def disk_full(stage: Stage) -> Iterator[Scene]:
     httpd: Httpd = stage.fixture("httpd")
@@ -128,3 +163,10 @@ def disk_full(stage: Stage) -> Iterator[Scene]:
     httpd.on(MEDIA, Answer(200, DATA))
     with stage.small_disk(1 << 20) as room:
         yield Scene(LOCATION, room=room)
+
+
+@fault("certificate that nobody trusts", "load", "save")
+def untrusted(stage: Stage) -> Iterator[Scene]:
+    with Httpd(stage.fixture("certificate")) as httpd:
+        at(stage, httpd.url)
+        yield Scene(LOCATION, DATA)

@@ -111,11 +111,26 @@ def busy_at_first(stage: Stage) -> Iterator[Scene]:
 
 @fault("server gone in mid-transfer", "load")
 def gone_in_mid_transfer(stage: Stage) -> Iterator[Scene]:
+    yield from _proxied(stage, "cut")
+
+
+@fault("truncated body", "load")
+def truncated(stage: Stage) -> Iterator[Scene]:
+    yield from _proxied(stage, "end")
+
+
+@fault("slow server", "load")
+def falls_silent(stage: Stage) -> Iterator[Scene]:
+    yield from _proxied(stage, "silence", options={"read_timeout": 1.0})
+
+
+def _proxied(stage: Stage, kind: str, **more: Any) -> Iterator[Scene]:
+    """One MiB of three goes through."""
     server = stage.fixture("githttp")
     made, tree = _repository(stage.fixture("git_root"))
     with Proxy(server.address) as proxy:
-        proxy.plan(Fault("cut", after=1 << 20))
-        yield Scene(_by_http(stage, proxy.address, made), tree)
+        proxy.plan(Fault(kind, after=1 << 20))
+        yield Scene(_by_http(stage, proxy.address, made), tree, **more)
         assert len(proxy.met) == 1
 
 
@@ -126,16 +141,6 @@ def daemon_gone(stage: Stage) -> Iterator[Scene]:
     with Proxy(server.address) as proxy:
         proxy.plan(Fault("end", after=1 << 20))
         yield Scene({"git": {"repo": f"git://{proxy.address}/{made.path.parent.name}/r.git", "depth": 1}}, tree)
-        assert len(proxy.met) == 1
-
-
-@fault("slow server", "load")
-def falls_silent(stage: Stage) -> Iterator[Scene]:
-    server = stage.fixture("githttp")
-    made, tree = _repository(stage.fixture("git_root"))
-    with Proxy(server.address) as proxy:
-        proxy.plan(Fault("silence", after=1 << 20))
-        yield Scene(_by_http(stage, proxy.address, made), tree, options={"read_timeout": 1.0})
         assert len(proxy.met) == 1
 
 

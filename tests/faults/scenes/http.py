@@ -6,8 +6,6 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from tests.faults.stage import Scene, Stage, fault
 from tests.servers.httpd import Answer, Httpd
 from tests.servers.nginx import Nginx, basic
@@ -162,10 +160,8 @@ def quota(stage: Stage) -> Iterator[Scene]:
 
 @fault("no room for the file it is sent from", "save")
 def no_room_to_spool(stage: Stage) -> Iterator[Scene]:
-    scene = scripted(stage, Answer(201))
-    scene.location["http"]["saveStreamViaFile"] = True
-    with stage.small_disk(len(DATA) // 2) as room, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tempfile.tempdir", str(room))
+    with stage.small_disk(len(DATA) // 2) as room:
+        scene = scripted(stage, Answer(201), temporary=room)
+        scene.location["http"]["saveStreamViaFile"] = True
         yield scene
-        assert list(room.iterdir()) == []
         assert stage.fixture("httpd").requests == []

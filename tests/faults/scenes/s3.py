@@ -43,8 +43,11 @@ class Real:
 
     def left(self) -> list[str]:
         """Objects and unfinished uploads of the key."""
+        return self.objects() + self.uploads()
+
+    def objects(self) -> list[str]:
         found = self.client.list_objects_v2(Bucket=self.server.bucket, Prefix=self.key).get("Contents", [])
-        return [entry["Key"] for entry in found] + self.uploads()
+        return [entry["Key"] for entry in found]
 
     def uploads(self) -> list[str]:
         found = self.client.list_multipart_uploads(Bucket=self.server.bucket).get("Uploads", [])
@@ -99,6 +102,20 @@ def forbidden(stage: Stage) -> Iterator[Scene]:
     yield Scene(real.location(**keys), DATA, left=real.left)
 
 
+@fault("403", "load")
+def forbidden_to_read(stage: Stage) -> Iterator[Scene]:
+    """By script: whoever SeaweedFS knows may read."""
+    httpd = scripted(stage)
+    httpd.on("/bucket/key", said("AccessDenied", 403))
+    yield Scene(location(httpd.endpoint), optional=True)
+
+
+@fault("unknown host", "load", "save")
+def unknown_host(stage: Stage) -> Iterator[Scene]:
+    scripted(stage)
+    yield Scene(location("no-such-host.invalid"), DATA)
+
+
 @fault("503 then success", "load", "save")
 def unavailable_at_first(stage: Stage) -> Iterator[Scene]:
     """Each attempt asks twice, a moment apart: the second attempt's first answer is the third."""
@@ -138,7 +155,9 @@ def gone_for_good(stage: Stage) -> Iterator[Scene]:
         # An orderly end for a load: a reset may overtake the bytes before it, and then there is nothing to go on with.
         first = Fault("end", after=MIB) if stage.verb == "load" else Fault("cut", after=MIB, upward=True)
         proxy.plan(first, Fault("refuse", times=10_000))
-        yield Scene(location(proxy.address, real.key, bucket=real.server.bucket), LARGE)
+        # Who cannot reach the store cannot end an upload there; there is no object, though.
+        left = real.objects if stage.verb == "save" else list
+        yield Scene(location(proxy.address, real.key, bucket=real.server.bucket), LARGE, left=left)
 
 
 @fault("truncated body", "load")
@@ -161,6 +180,35 @@ def slow(stage: Stage) -> Iterator[Scene]:
         proxy.plan(Fault("silence", after=MIB))
         yield Scene(location(proxy.address, real.key, bucket=real.server.bucket), LARGE, options={"read_timeout": 0.3})
         assert proxy.met
+
+
+@fault("slow server", "save")
+def slow_to_save(stage: Stage) -> Iterator[Scene]:
+    """A part is sent once more at once; only then an attempt has failed."""
+    real = Real(stage)
+    with Proxy(real.server.endpoint) as proxy:
+        proxy.plan(Fault("silence", after=MIB, upward=True, times=100))
+        config = location(proxy.address, real.key, bucket=real.server.bucket)
+        heal = lambda _: proxy.plan()
+        options = {"read_timeout": 0.5}
+        yield Scene(config, LARGE, stored=real.stored, left=real.left, on_attempt=heal, options=options)
+        assert proxy.met
+
+
+@fault("store full", "save")
+def store_full(stage: Stage) -> Iterator[Scene]:
+    httpd = scripted(stage)
+    httpd.on("/bucket/key", said("XMinioStorageFull", 507))
+    yield Scene(location(httpd.endpoint), DATA)
+
+
+@fault("token expires in mid-transfer, not renewed", "load")
+def token_expired_while_loading(stage: Stage) -> Iterator[Scene]:
+    """The body breaks off, and the rest is refused: by the fast path, and by boto3."""
+    httpd = scripted(stage)
+    half = Answer(200, DATA[: len(DATA) // 2], {"ETag": '"7"'}, length=len(DATA))
+    httpd.on("/bucket/key", half, said("ExpiredToken", 400))
+    yield Scene(location(httpd.endpoint, token=True))
 
 
 @fault("disk full", "load")

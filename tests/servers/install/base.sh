@@ -1,1 +1,1 @@
-debian util-linux tar mount openssl xz-utils zip unzip zstd
+debian util-linux tar mount openssl bzip2 xz-utils zip unzip zstd diffutils
