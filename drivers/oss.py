@@ -318,13 +318,17 @@ def _client(endpoint: str, name: str, access: Secret, secret: Secret, token: str
     )
     try:
         # The timeout goes to requests as it is, which takes a pair, too. Only calls of ossfs itself would be repeated.
-        return system._get_bucket(name, timeouts)  # noqa: SLF001 - there is no public name
+        bucket = system._get_bucket(name, timeouts)  # noqa: SLF001 - there is no public name
     except (FileNotFoundError, ValueError) as error:
         raise InputError(
             f"no client can be made for the bucket {name!r} and this endpoint ({type(error).__name__})",
             place="oss",
             remedy="an endpoint is like https://oss-cn-hangzhou.aliyuncs.com; a bucket has 3 to 63 of a-z, 0-9 and -",
         ) from None
+    # requests would follow a redirection: with the security token to whatever host it names, and a PUT as a GET there,
+    # whose answer would pass for that to the PUT. As it is, a redirection is a refusal.
+    bucket.session.session.get_redirect_target = lambda _: None
+    return bucket
 
 
 def _lifecycle(raw: Any) -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import botocore.exceptions as boto
 from botocore.parsers import ResponseParserError
 
-from drivers.network import broken
+from drivers.network import broken, causes
 from lifecycle.errors import (
     BadRequest,
     CorruptData,
@@ -176,13 +176,30 @@ class Place:
         except (boto.ClientError, boto.BotoCoreError, ResponseParserError) as error:
             if getattr(error, "request", None) is not None:
                 error.request = None  # its headers have the session token, and a customer's key
+            if isinstance(error, boto.HTTPClientError) and any(
+                isinstance(one, ValueError) and not isinstance(one, OSError) for one in causes(error)
+            ):
+                # from None: it quotes the header, in which the session token is.
+                raise BadRequest(
+                    f"{self._where(action, key)}: a header of the request would have a value that cannot be sent",
+                    remedy=f"has one of these more than one line? {self.credentials}",
+                ) from None
             raise self.meaning(error, action, key) from error
+        except RecursionError:
+            # botocore asks where the bucket is, is sent to another place, asks where the bucket is.
+            raise BadRequest(
+                f"{self._where(action, key)}: what answers redirects everything",
+                remedy="is that the endpoint of an S3, or of a login page before it?",
+            ) from None
+
+    def _where(self, action: str, key: str) -> str:
+        return f"{action} of {key!r} in bucket {self.bucket!r} at {self.endpoint}"
 
     def meaning(self, error: Exception, action: str, key: str) -> LifecycleError:
         """The error as one of ours; see :meth:`translating`."""
         if getattr(error, "operation_name", "") == "AssumeRole":  # sent before the call, by the credentials
             action = "sts:AssumeRole"
-        where = f"{action} of {key!r} in bucket {self.bucket!r} at {self.endpoint}"
+        where = self._where(action, key)
         name = type(error).__name__
         known: LifecycleError
         match error:

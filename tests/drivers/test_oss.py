@@ -23,6 +23,7 @@ from lifecycle.errors import (
     Unavailable,
     Unsupported,
 )
+from tests.servers.httpd import Answer, Httpd
 from tests.servers.oss import ACCESS, SECRET, Oss
 
 if TYPE_CHECKING:
@@ -158,6 +159,23 @@ def test_a_security_token_is_sent(config, secrets, oss: Oss):
         OssDriver(config, secrets).open("it")
 
     assert oss.objects["artifacts"] == {"it": b"x"}
+
+
+def test_a_redirection_is_not_followed(config, secrets, httpd: Httpd):
+    away = Answer(302, b"", {"Location": "/y"})
+    httpd.next = lambda request: Answer(200, b"page") if request.target == "/y" else away
+    driver = OssDriver(config | {"endpoint": httpd.url, "securityToken": "the-token"}, secrets)
+    for work in (
+        lambda: driver.open("it"),
+        lambda: driver.save("it", io.BytesIO(b"x"), 1),
+        lambda: driver.save("it", Bytes(9 * MIB), None),
+        lambda: list(driver.list("it")),
+        lambda: driver.delete("it"),
+    ):
+        with pytest.raises(BadRequest, match="302"):
+            work()
+
+    assert "/y" not in {request.target for request in httpd.requests}
 
 
 def test_a_server_that_is_gone_is_unavailable(config, secrets):

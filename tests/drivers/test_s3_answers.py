@@ -6,6 +6,7 @@ import io
 import logging
 import socket
 import threading
+import traceback
 from typing import Any
 
 import pytest
@@ -118,6 +119,22 @@ def test_a_server_that_is_no_s3_and_has_nothing_there_is_a_configuration_error(
         list(driver.list("key"))
 
     assert "endpoint" in caught.value.remedy
+
+
+def test_a_token_that_cannot_be_sent_is_a_bad_request_and_not_shown(config: dict[str, Any], secrets):
+    secrets.write("s3", token="one\ns3cr3t")
+    driver = S3Driver(config | {"sessionTokenSecret": {"name": "s3", "key": "token"}}, secrets)
+    for work in (lambda: driver.open("key"), lambda: driver.save("key", Bytes(1), None)):
+        with pytest.raises(BadRequest) as caught:
+            work()
+        assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
+        assert "sessionTokenSecret" in caught.value.remedy
+
+
+def test_a_server_that_redirects_everything_is_a_bad_request(httpd: Httpd, driver: S3Driver):
+    httpd.next = lambda _: Answer(302, b"", {"Location": "http://127.0.0.1:1/login"})  # type: ignore[method-assign]
+    with pytest.raises(BadRequest, match="redirects everything"):
+        driver.open("key")
 
 
 def test_a_web_page_is_no_object(httpd: Httpd, driver: S3Driver):
