@@ -85,7 +85,8 @@ def test_one_item_that_fails_stops_no_other_and_its_error_decides_the_message(wo
     [report] = world.control.reports
     assert [one["name"] for one in report.outputs["artifacts"]] == ["b"]
     assert report.outputs["parameters"][0]["value"] == "value"
-    assert report.message == "saving: artifact a: /tmp/a.txt is not there"
+    remedy = "let main write it, or mark it `optional: true`"
+    assert report.message == f"saving: artifact a: /tmp/a.txt is not there — {remedy}"
     assert world.way == WAIT_WAY
 
 
