@@ -11,6 +11,8 @@ from lifecycle.errors import LifecycleError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import urllib3
+
 
 class Inner(Protocol):
     """What is wrapped: the answer of a client library."""
@@ -20,6 +22,25 @@ class Inner(Protocol):
 
     def close(self) -> None:
         """Let go of the connection."""
+
+
+class Undecoded:
+    """An answer of urllib3's as an :class:`Inner`: its bytes as they came, whatever ``Content-Encoding`` says."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        self._response = response
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes."""
+        return self._response.read(size, decode_content=False)
+
+    def shutdown(self) -> None:
+        """End a read that blocks in another thread."""
+        self._response.shutdown()
+
+    def close(self) -> None:
+        """What has not come is not waited for."""
+        self._response.close()
 
 
 class Body(Readable):

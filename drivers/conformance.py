@@ -217,13 +217,20 @@ class DriverConformance:
 
         def work(number: int) -> bool:
             data = bytes([number]) * (MIB + number)
-            together.wait()
-            store.put(f"d/{number}", data)
-            together.wait()
-            return store.get(f"d/{number}") == data
+            try:
+                together.wait()
+                store.put(f"d/{number}", data)
+                together.wait()
+                return store.get(f"d/{number}") == data
+            except BaseException:
+                together.abort()  # the others need not wait for it
+                raise
 
         with ThreadPoolExecutor(8) as pool:
-            assert all(pool.map(work, range(8)))
+            done = [pool.submit(work, number) for number in range(8)]
+        errors = [error for one in done if (error := one.exception()) is not None]
+        assert [error for error in errors if not isinstance(error, threading.BrokenBarrierError)] == []
+        assert [one.result() for one in done] == [True] * 8
         assert len(store.names("d")) == len(self._listed(*"12345678"))
 
     def test_streams_can_be_read_in_turns(self, store: Store) -> None:

@@ -109,7 +109,7 @@ class FsspecDriver:
             try:
                 target = system.open(name, "wb")
             except FileNotFoundError:  # no such directory; object stores have none, and make no bucket this way
-                system.makedirs(system._parent(path), exist_ok=True)  # noqa: SLF001 - there is no public name
+                _make_directory(system, system._parent(path))  # noqa: SLF001 - there is no public name
                 target = system.open(name, "wb")
             if renamed:
                 write_fast(target)
@@ -166,14 +166,19 @@ class FsspecDriver:
         if not key:
             raise InputError("an fsspec location needs a URL", place="fsspec.url")
         systems: dict[tuple[str, str], Any] = self._here.__dict__.setdefault("systems", {})
-        parts = urlsplit(key)
+        try:
+            parts = urlsplit(key)
+        except ValueError:  # from None: it may name a password
+            raise InputError("the URL cannot be parsed", place="fsspec.url") from None
         origin = (parts.scheme, parts.netloc)
         if origin in systems:
             return systems[origin], systems[origin]._strip_protocol(key)  # noqa: SLF001 - there is no public name
         _check_protocols(key)
         try:
             system, path = url_to_fs(key, skip_instance_cache=True, **self._options)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, *ABSENT) as error:
+            if isinstance(error, ABSENT) and "::" in key:
+                raise  # a chain looks for its object here; else what is missing is a file that an option names
             raise InputError(
                 f"no filesystem can be made of {without_userinfo(key)}: {self._redacted(error)}",
                 place="fsspec.options",
@@ -321,6 +326,20 @@ def _version(about: Mapping[str, Any]) -> str:
     return f"{about.get('size')} {marks[0]}" if marks else ""
 
 
+def _make_directory(system: Any, path: str) -> None:
+    """With its parents. Each may be made by somebody else after we looked, which SFTP calls just a failure."""
+    for left in range(path.count("/"), -1, -1):
+        try:
+            system.makedirs(path, exist_ok=True)
+        except Exception:
+            if system.isdir(path):
+                return
+            if not left:
+                raise
+        else:
+            return
+
+
 def _part_of(path: str) -> str:
     """The name that a file has while it is written, beside the one it will have."""
     directory, slash, name = path.rpartition("/")
@@ -351,6 +370,12 @@ def _check_protocols(key: str) -> None:
             raise Unsupported(
                 "fsspec's s3 filesystem is not part of this executor",
                 remedy="use an `s3` location: endpoint, bucket, key and secret selectors",
+            )
+        if protocol in {"http", "https"}:
+            raise Unsupported(
+                "fsspec's http filesystem is not part of this executor: to it a server that refuses or is down has no "
+                "such object, which `optional` would forgive",
+                remedy="use an `http` location: url, headers and auth",
             )
         if protocol not in known:
             raise InputError(

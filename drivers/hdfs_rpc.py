@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import socket
@@ -99,7 +98,7 @@ class RpcFiles:
 
     def _call(self, do: str, **arguments: Any) -> Channel:
         with self._lock:
-            if self._process is None:
+            if self._process is None or self._process.gone:
                 self._process = ClientProcess(self._settings(), self._login)
             process = self._process
         # The server is given up first, in the process, which may find another data node; then the process is.
@@ -161,6 +160,11 @@ class ClientProcess:
             raise
         mine.settimeout(timeout)
         return Channel(mine, self)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended; a download that goes on where it broke then needs another one."""
+        return self._process.poll() is not None
 
     def ended(self) -> Lost:
         """What to say when it is gone."""
@@ -259,4 +263,4 @@ class Channel:
 
     def _end(self) -> Exception:
         """Why nothing more comes."""
-        return ConnectionAbortedError(errno.ECONNABORTED, "given up") if self._aborted else self._process.ended()
+        return Lost(Unavailable("given up")) if self._aborted else self._process.ended()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import urllib3
 import urllib3.exceptions
 
-from drivers.body import Body
+from drivers.body import Body, Undecoded
 from drivers.http_auth import credentials
 from drivers.http_client import Client
 from drivers.http_errors import translated, when
@@ -170,22 +170,6 @@ class HttpDriver:
         return _page(response)
 
 
-class _Undecoded:
-    """An answer's bytes as they came."""
-
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
-        self._response = response
-
-    def read(self, size: int, /) -> bytes:
-        return self._response.read(size, decode_content=False)
-
-    def shutdown(self) -> None:
-        self._response.shutdown()
-
-    def close(self) -> None:
-        self._response.close()
-
-
 def validator(headers: Mapping[str, str]) -> str:
     """What tells this content from others at the same URL, for ``If-Range``; empty where nothing does for sure.
 
@@ -204,7 +188,7 @@ def validator(headers: Mapping[str, str]) -> str:
 def _body(response: urllib3.BaseHTTPResponse, where: str, version: str) -> Body:
     length = response.headers.get("Content-Length", "")
     size = int(length) if length.isdecimal() else None
-    return Body(_Undecoded(response), where, size, lambda error: translated(where, error), version)
+    return Body(Undecoded(response), where, size, lambda error: translated(where, error), version)
 
 
 def _page(response: urllib3.BaseHTTPResponse) -> bytes:

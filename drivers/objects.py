@@ -133,6 +133,8 @@ class Place:
         kind = self.codes.get(answer.code) or _STATUSES.get(answer.status)
         if kind is None:
             kind = Unavailable if answer.status >= 500 else BadRequest
+        if answer.status == 412 and action != "reading":  # nothing else was asked for by an ETag: a lease, for example
+            kind = BadRequest
         text = ": ".join(
             part for part in (self.where(action, key), f"{answer.status} {answer.code}".rstrip(), answer.said) if part
         )

@@ -25,6 +25,7 @@ from drivers.objects import (
 )
 from lifecycle.errors import (
     BadRequest,
+    CorruptData,
     Forbidden,
     InputError,
     LifecycleError,
@@ -39,7 +40,7 @@ from lifecycle.errors import (
 from lifecycle.ports import StoredObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from lifecycle.secret import Secret, SecretReader
@@ -110,7 +111,7 @@ class OssDriver:
 
         Raises:
             NotFound: there is no such object; a bucket that is not there is a BadRequest.
-            LifecycleError: what else the store answered.
+            LifecycleError: what else the store answered; the stream raises CorruptData at its end.
         """
         with self._translating("reading", key):
             answer = self._bucket.get_object(key)
@@ -177,7 +178,7 @@ class OssDriver:
         def meaning(error: Exception) -> LifecycleError:
             return self._meaning(error, "reading", key)
 
-        inner = _Stream(answer, lambda: translating(self._place, meaning))
+        inner = _Stream(answer, where, self._library.utils.Crc64(), lambda: translating(self._place, meaning))
         return Body(inner, where, answer.content_length, meaning, f'"{answer.etag}"' if answer.etag else "")
 
     def _prepare(self, key: str) -> None:
@@ -237,15 +238,31 @@ class OssDriver:
 
 
 class _Stream:
-    """What oss2 gives to read."""
+    """The bytes as they are stored, whatever `Content-Encoding` says; the last one comes only if the CRC is right.
 
-    def __init__(self, answer: Any, wrap: Any) -> None:
+    oss2's own way to read would unpack them, and compares a CRC only where it writes a file.
+    """
+
+    def __init__(self, answer: Any, where: str, crc: Any, wrap: Callable[[], AbstractContextManager[None]]) -> None:
         self._answer = answer
+        self._where = where
+        self._crc = crc
         self._wrap = wrap
+        self._count = 0
+        # That of a part is the whole object's.
+        self._expected: int | None = answer.server_crc if answer.status == 200 else None
 
     def read(self, size: int, /) -> bytes:
         with self._wrap():
-            data: bytes = self._answer.read(size)
+            data: bytes = self._answer.resp.response.raw.read(size, decode_content=False)
+        if self._expected is not None:
+            self._crc(data)
+            self._count += len(data)
+            if self._count == self._answer.content_length and self._crc.crc != self._expected:
+                raise CorruptData(
+                    f"{self._where}: the bytes are not those of the checksum that the store keeps",
+                    remedy="load it again; if that ends the same way the object is damaged in the store",
+                )
         return data
 
     def shutdown(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from drivers.body import Body
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from lifecycle.secret import SecretReader
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("argoexec")
 
 _REMEMBERED: Final = 100_000  # keys of small objects: 15 MiB
 
@@ -77,6 +78,13 @@ class S3Driver:
         answer = self._get(key, ChecksumMode="ENABLED")
         if self._fast and outdone:
             self._fast.outdone()
+        if not answer.get("ETag") and str(answer.get("ContentType")).startswith("text/html"):
+            # Every store tells an ETag; MinIO's console answers anything with its page, and 200.
+            answer["Body"].close()
+            raise BadRequest(
+                f"{self._where(key)} at {self._connection.place.endpoint}: what answers is no S3, but gives web pages",
+                remedy="correct the endpoint: a store's console, for example, has another port than its S3",
+            )
         if key.endswith("/") and not answer.get("ContentLength"):
             answer["Body"].close()
             raise NotFound(f"{self._where(key)}: it is the marker of a folder")
@@ -156,12 +164,13 @@ class S3Driver:
                 )
 
     def delete(self, key: str) -> None:
-        """Remove the object; S3 says the same whether there was one or not.
+        """Remove the object; S3 says the same whether there was one or not, Google's says 404.
 
         Raises:
             LifecycleError: what the store answered.
         """
-        self._connection.ask("delete_object", "s3:DeleteObject", key, Key=key)
+        with suppress(NotFound):
+            self._connection.ask("delete_object", "s3:DeleteObject", key, Key=key)
 
     def _get(self, key: str, **arguments: Any) -> dict[str, Any]:
         _, reading = self._encryption.of(key)

@@ -107,6 +107,10 @@ _RULES: Final = (
     _Rule(Forbidden, (), {403}, "grant {action} (bucket {bucket!r}) to the owner of {credentials}"),
 )  # fmt: skip
 
+_OF_ONE_OBJECT: Final = {"s3:GetObject", "s3:DeleteObject"}
+# A listing finds nothing without an error: whoever has none there is no S3, and `optional` must not forgive that.
+_NO_STORE: Final = _Rule(BadRequest, remedy="is that the endpoint of an S3, and does the bucket {bucket!r} exist?")
+
 _NO_CREDENTIALS: Final = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
@@ -205,6 +209,8 @@ class Place:
         code, said, status = about.get("Code", ""), about.get("Message", ""), answer.get("HTTPStatusCode", 0)
         text = ": ".join(part for part in (where, code or str(status), said) if part)
         rule = _rule(error)
+        if rule.meaning is NotFound and action not in _OF_ONE_OBJECT:
+            rule = _NO_STORE
         remedy = rule.remedy.format(action=action, bucket=self.bucket, credentials=self.credentials)
         if issubclass(rule.meaning, Transient):
             return rule.meaning(text, remedy=remedy, retry_after=_seconds(answer.get("HTTPHeaders") or {}))

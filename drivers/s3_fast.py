@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from drivers.s3_client import Connection
     from drivers.s3_encryption import Encryption
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("argoexec")
 
 SMALL: Final = 1 << 20  # bytes; above it boto3 is as fast
 _PATIENCE: Final = 3  # times that boto3 could do what obstore could not, until it is left alone

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from drivers.s3_client import Connection
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("argoexec")
 
 MIB: Final = 1 << 20
 PART: Final = 8 * MIB  # S3 takes 5 MiB and more; from 8 on more is not faster

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import urllib3
 import urllib3.exceptions
 
+from drivers.body import Undecoded
 from drivers.hdfs_errors import ABSENT, Lost, Refused, simple
 from drivers.hdfs_files import Status
 from drivers.hdfs_rpc import ClientProcess
@@ -93,7 +94,7 @@ class WebFiles:
         if location := answer.headers.get("Location"):
             answer.drain_conn()
             answer = _checked(self._send("GET", location, headers=self._known_by(location)))
-        return _Answer(answer)
+        return Undecoded(answer)
 
     def write(self, path: str, stream: BinaryIO) -> Status:
         """A file, in the place of any; nothing stays where the stream fails."""
@@ -169,7 +170,7 @@ class WebFiles:
             answer.drain_conn()
         host = urlsplit(url).hostname or ""
         with self._lock:
-            if self._process is None:
+            if self._process is None or self._process.gone:
                 settings = {"url": "", "config": {}, "kerberos": True}
                 self._process = ClientProcess(settings, self._login)
             with self._process.call({"do": "negotiate", "host": host}, self._patience) as asked:
@@ -202,29 +203,14 @@ class WebFiles:
             raise Lost(broken(where, error, remedy=_CA_REMEDY)) from None
 
 
-class _Answer:
-    """The bytes of an answer, as a driver's stream wants them."""
-
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
-        self._response = response
-
-    def read(self, size: int, /) -> bytes:
-        """At most so many bytes."""
-        return self._response.read(size, decode_content=False)
-
-    def shutdown(self) -> None:
-        """End a read that blocks in another thread."""
-        self._response.shutdown()
-
-    def close(self) -> None:
-        """What has not come is not waited for."""
-        self._response.close()
-
-
 def _base(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        possible = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # from None: it may name a password
+        raise BadRequest("an address of an hdfs location cannot be parsed as a URL") from None
     scheme = _SCHEMES.get(parts.scheme)
-    if scheme is None or not parts.hostname or parts.query or parts.username is not None:
+    if scheme is None or not parts.hostname or not possible or parts.query or parts.username is not None:
         raise BadRequest(
             f"an hdfs address is HOST:PORT or a URL, not {parts.scheme}://{parts.netloc.rpartition('@')[2]}",
             remedy="WebHDFS is http://HOST:9870, https://HOST:9871, or the same as webhdfs:// and swebhdfs://",

@@ -7,6 +7,7 @@ which drivers are shared) and what says *which object* (the key).
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -40,6 +41,8 @@ _REQUIRED = {
 }
 _URL_KEYS = {"http", "artifactory", "fsspec"}
 _QUOTED = {"http", "artifactory"}
+# user:password@host without a scheme, or with a slash too few: to urlsplit the password is part of the path.
+_LOOSE = re.compile(r"(?:\w+:)?/?[^/@]*:[^/@]*@(?P<rest>[^?#]*)")
 ARCHIVE_TYPES = ("s3", "artifactory", "hdfs", "gcs", "oss", "azure", "plugin", "fsspec")
 """The types an ``archiveLocation`` may have: those that can be saved to."""
 
@@ -67,10 +70,16 @@ class Location:
         """The location of ``name`` below this one; in a URL the path is joined, its query stays.
 
         A name is quoted in an http URL: that of a file may hold a ``#`` or a ``?``, and would be cut there.
+
+        Raises:
+            InputError: the URL cannot be parsed.
         """
         if self.type not in _URL_KEYS:
             return Location(self.type, self.config, f"{self.key.rstrip('/')}/{name}" if self.key else name)
-        scheme, netloc, path, query, fragment = urlsplit(self.key)
+        try:
+            scheme, netloc, path, query, fragment = urlsplit(self.key)
+        except ValueError:  # from None: it names the URL
+            raise InputError("the URL cannot be parsed", place=f"{self.type}.{KEY_FIELDS[self.type]}") from None
         if self.type in _QUOTED:
             name = quote(name)
         url = urlunsplit((scheme, netloc, f"{path.rstrip('/')}/{name}", query, fragment))
@@ -94,7 +103,12 @@ class Location:
 
 def without_userinfo(url: str) -> str:
     """The URL without user, password and query: the three places where people put secrets."""
-    scheme, netloc, path, query, _ = urlsplit(url)
+    try:
+        scheme, netloc, path, query, _ = urlsplit(url)
+    except ValueError:  # whose text may have the password in it
+        return "a URL that cannot be parsed"
+    if not netloc and (loose := _LOOSE.match(url)):
+        return loose["rest"]
     return urlunsplit((scheme, netloc.rpartition("@")[2], path, "…" if query else "", ""))
 
 

@@ -88,9 +88,14 @@ class Resumed(Readable):
                 data = self._stream.read(size)
             except Transient as error:
                 self._go_on(error)
+            except NotFound as gone:
+                raise _changed(gone) from gone
             else:
                 self._count += len(data)
-                return data
+                if data or not size or self.size is None or self._count >= self.size:
+                    return data
+                # The end of a rest whose own size nobody has told.
+                self._go_on(Unavailable(f"the store broke off after {self._count} of {self.size} bytes"))
 
     def abort(self) -> None:
         """End a read that blocks in another thread."""
@@ -112,4 +117,9 @@ class Resumed(Readable):
         try:
             self._stream = self._moved.resume(broken, lambda: driver.open_rest(self._key, self._count, self._version))
         except NotFound as gone:
-            raise Unavailable(f"the object changed while it was read: {gone}") from gone
+            raise _changed(gone) from gone
+
+
+def _changed(gone: NotFound) -> Unavailable:
+    """What was there has gone: ``optional`` must not forgive that."""
+    return Unavailable(f"the object changed while it was read: {gone}")

@@ -4,7 +4,7 @@
 
 ``starting`` is the kubelet's work in a cluster; the local runner plays the kubelet and does it itself (ADR 0003).
 Where each failure leads: before main there is nothing to save, so straight to annotating; after it, on to the next
-phase, because nothing that succeeded may be lost. Order and policies: ``design.md`` section 2.
+phase, because nothing that succeeded may be lost.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Retry policies as data, and the one place where they become tenacity.
 
 A policy is printed into the diagrams, compared in tests and overridden by environment; tenacity's own objects can do
-none of the three. The defaults of the originals are in spec 1.17 and 5.5; ours are in ``design.md`` section 2.
+none of the three. The defaults of the originals are in spec 1.17 and 5.5; ours are in the table, :mod:`lifecycle.pod`.
 """
 
 from __future__ import annotations

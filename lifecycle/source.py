@@ -10,12 +10,13 @@ import os
 import posixpath
 import stat
 import tarfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from lifecycle.archive.tar import measure, open_again, tar_chunks, walk_files
 from lifecycle.beneath import open_beneath
-from lifecycle.errors import BadRequest, CorruptData, LifecycleError, NotFound, Unavailable, Unsupported
+from lifecycle.errors import BadRequest, CorruptData, LifecycleError, NotFound, Unavailable
 from lifecycle.mirror import Mirrored
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class MirrorSource:
         os.close(self._open())  # so that what is missing is named as main knows it
         return tar_chunks(self._root, self._mirrored.path, posixpath.basename(self._path) or "root", found=found)
 
-    def files(self, found: TarStats) -> Iterator[tuple[str, int, Callable[[], BinaryIO]]]:
+    def files(self, found: TarStats) -> Iterator[tuple[str, int | None, Callable[[], BinaryIO]]]:
         """Its files; each can be opened on its own, by any thread, while the walk goes on."""
         descriptor = self._open()
         try:
@@ -99,6 +100,8 @@ class MirrorSource:
     def _open(self) -> int:
         try:
             return open_beneath(self._root, self._mirrored.path, os.O_RDONLY | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"there is no {self._path!r}") from error
         except OSError as error:
             error.filename = self._path
             raise
@@ -160,16 +163,17 @@ class RuntimeSource:
         """
         return self._runtime.open_file(self._main, f"{self._path.rstrip('/')}/{below}")
 
-    def files(self, found: TarStats) -> Iterator[tuple[str, int, Callable[[], BinaryIO]]]:
+    def files(self, found: TarStats) -> Iterator[tuple[str, int | None, Callable[[], BinaryIO]]]:
         """Its files, out of the stream: each must be read before the next one is asked for.
 
         Raises:
             CorruptData: the stream is no tar.
-            Unsupported: a hard link, whose content went by earlier.
+            NotFound, Unsupported: as the runtime says of a hard link, which is read on its own.
         """
         base: str | None = None
         filled: set[str] = set()
         empty: list[str] = []
+        links: set[str] = set()
         try:
             with (
                 self._runtime.open_tar(self._main, self._path) as stream,
@@ -180,16 +184,15 @@ class RuntimeSource:
                     base = name if base is None else base
                     path = name[len(base) :].lstrip("/")
                     filled.add(posixpath.dirname(path))
-                    if member.islnk():
-                        raise Unsupported(
-                            f"{name} is a hard link, which a stream cannot be split at",
-                            remedy="save it with archive tar, or from a volume",
-                        )
-                    if member.isfile():
+                    if member.islnk() and member.linkname.strip("/") not in links:
+                        yield path, None, partial(self.reopen, path)  # its content went by earlier, untold its size
+                    elif member.isfile():
                         yield path, member.size, _opener(archive, member)
                     elif member.isdir():
                         empty.append(path)
                     else:
+                        if member.issym() or member.islnk():
+                            links.add(name)
                         found.skipped.append(f"{path!r} ({_what(member)})")
                     archive.members = []  # type: ignore[attr-defined] # else every header stays in memory
         except tarfile.ReadError as error:
@@ -210,4 +213,4 @@ def _opener(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], B
 
 
 def _what(member: tarfile.TarInfo) -> str:
-    return f"link to {member.linkname}" if member.issym() else "special file"
+    return f"link to {member.linkname}" if member.issym() or member.islnk() else "special file"

@@ -19,6 +19,7 @@ from lifecycle.ports import TreeDriver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from io import FileIO
     from pathlib import Path
 
     from lifecycle.archive.extract import Limits
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHUNK = 256 * 1024
+_SHOWN = 3
+"""So many of what was not stored are named."""
 
 
 class Source(Protocol):
@@ -36,8 +39,8 @@ class Source(Protocol):
     def tar(self, found: TarStats) -> Iterator[bytes]:
         """As an uncompressed tar stream."""
 
-    def files(self, found: TarStats) -> Iterator[tuple[str, int, Callable[[], BinaryIO]]]:
-        """Its regular files: path relative to it (empty when it is a file itself), size, and how to open them."""
+    def files(self, found: TarStats) -> Iterator[tuple[str, int | None, Callable[[], BinaryIO]]]:
+        """Its regular files: path relative to it (empty when it is a file itself), size if it is told, how to open."""
 
     def measure(self) -> TarStats | None:
         """What :meth:`tar` and :meth:`files` will give, as it is now; ``None`` where only reading it all would tell."""
@@ -105,10 +108,7 @@ def _load_objects(
         # By the text alone: the directory is new, nobody but us can enter it, and there is no link in it.
         if path.startswith("/") or ".." in target.parts or target == directory:
             raise CorruptData(f"the key {path!r} below {location} leads out of its directory")
-        if target.parent not in made:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            made.add(target.parent)
-        with Resumed(driver, location.join(path).key, moved) as stream, target.open("xb", buffering=0) as file:
+        with _listed(driver, location.join(path).key, moved) as stream, _created(target, made, path, location) as file:
             while chunk := stream.read(_CHUNK):
                 moved.add(len(chunk))
                 while chunk:
@@ -117,6 +117,29 @@ def _load_objects(
         moved.objects += 1
 
     _in_parallel(one, objects, width)
+
+
+def _listed(driver: Driver, key: str, moved: Moved) -> Resumed:
+    """An object that is known to be there."""
+    try:
+        return Resumed(driver, key, moved)
+    except NotFound as error:
+        # `optional` forgives a directory that is not there, never one that is being changed.
+        raise Unavailable(f"it was there when it was listed: {error}") from error
+
+
+def _created(target: Path, made: set[Path], path: str, location: Location) -> FileIO:
+    try:
+        if target.parent not in made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made.add(target.parent)
+        return target.open("xb", buffering=0)
+    except (FileExistsError, NotADirectoryError) as error:  # the latter would be NotFound: see above
+        raise BadRequest(
+            f"the object {path!r} below {location} cannot be beside the others: one of them is a file where another "
+            "needs a directory, or two have one path",
+            remedy="rename one of them, or remove it",
+        ) from error
 
 
 def save_archive(driver: Driver, location: Location, source: Source, level: int | None, moved: Moved) -> None:
@@ -153,7 +176,7 @@ def save_zip(driver: Driver, location: Location, source: Source, moved: Moved) -
     with ChunkReader(chunks) as stream:
         _save(driver, location.key, stream, expected.archived if expected else None)
     moved.objects = 1
-    links = f"stored as files of their own: {found.hard_links} hard links" if found.hard_links else ""
+    links = f"hard links stored as files of their own: {found.hard_links}" if found.hard_links else ""
     moved.note = "; ".join(note for note in (_left_out(found), links) if note)
 
 
@@ -168,7 +191,7 @@ def save_files(driver: Driver, location: Location, source: Source, *, width: int
     expected = source.measure()
     moved.total = expected.bytes if expected else None
 
-    def one(file: tuple[str, int, Callable[[], BinaryIO]]) -> None:
+    def one(file: tuple[str, int | None, Callable[[], BinaryIO]]) -> None:
         path, size, opened = file
         target = location.join(path) if path else location
         with opened() as stream:
@@ -201,8 +224,8 @@ def _left_out(found: TarStats) -> str:
     """What a store cannot hold is said, never silent."""
     if not found.skipped:
         return ""
-    shown = ", ".join(found.skipped[:3]) + (", …" if len(found.skipped) > 3 else "")
-    return f"not stored: {shown} ({len(found.skipped)} in all)"
+    more = f", … ({len(found.skipped)} in all)" if len(found.skipped) > _SHOWN else ""
+    return f"not stored: {', '.join(found.skipped[:_SHOWN])}{more}"
 
 
 def _steady(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -240,11 +263,15 @@ def _in_parallel(work: Callable[[T], None], things: Iterable[T], width: int) -> 
         return
     with ThreadPoolExecutor(max_workers=width, thread_name_prefix="transfer") as pool:
         running: set[Future[None]] = set()
-        for thing in things:
-            running.add(pool.submit(work, thing))
-            if len(running) >= width * 2:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-        for future in running:
-            future.result()
+        try:
+            for thing in things:
+                running.add(pool.submit(work, thing))
+                if len(running) >= width * 2:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+            for future in running:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
 from kubernetes import config as kube
 from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
+from kubernetes.config import kube_config
 
 from lifecycle.errors import BadRequest, Forbidden, LifecycleError, Throttled, Unauthorized, Unavailable
 
@@ -44,12 +47,32 @@ class ClusterConfigMaps:
                 config.load_incluster_config(client_configuration=configuration)
                 namespace = service_account / "namespace"
                 self._namespace = namespace.read_text().strip() if namespace.exists() else "default"
-        except (config.ConfigException, OSError) as error:
+        except (config.ConfigException, OSError, ValueError, yaml.YAMLError) as error:
             raise BadRequest(
                 f"a config map is asked for, and there is no cluster to ask: {error}",
                 remedy="run in a pod with a service account, or name a file with --kubeconfig",
             ) from error
+        finally:
+            self._into_memory(configuration)
         self._client: Any = ApiClient(configuration)
+
+    def _into_memory(self, configuration: Configuration) -> None:
+        """Take from the disk what the client has put there: keys of the kubeconfig.
+
+        It would remove those files at the regular end of the process, which does not come where a transfer is left
+        behind.
+        """
+        files: Any = kube_config
+        written = set(files._temp_files.values())  # noqa: SLF001 - nobody else knows their names
+        for name in ("ssl_ca_cert", "cert_file", "key_file"):
+            path = getattr(configuration, name)
+            if path in written:
+                descriptor = os.memfd_create(name)
+                weakref.finalize(self, os.close, descriptor)
+                with open(descriptor, "wb", closefd=False) as file:
+                    file.write(Path(path).read_bytes())
+                setattr(configuration, name, f"/proc/self/fd/{descriptor}")
+        files._cleanup_temp_files()  # noqa: SLF001 - as above
 
     def read(self, name: str, key: str) -> str:
         """The value of one key.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lifecycle.clock import Cancel
     from lifecycle.ports import Report
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("argoexec")
 
 TEMPLATE = "workflows.argoproj.io/template"
 EXECUTION = "workflows.argoproj.io/execution"

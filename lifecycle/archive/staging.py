@@ -16,7 +16,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from lifecycle.errors import BadRequest, from_os_error
+from lifecycle.errors import BadRequest, NotFound, Permanent, from_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +67,9 @@ def staged(dest: Path) -> Iterator[Path]:
             with suppress(OSError):
                 path.rmdir()
         if isinstance(error, OSError):
-            raise from_os_error(error) from error
+            meaning = from_os_error(error)
+            # Whatever is missing here, it is not what the store was asked for: `optional` must not forgive it.
+            raise (Permanent(meaning.message) if isinstance(meaning, NotFound) else meaning) from error
         raise
     remove(stage)
 

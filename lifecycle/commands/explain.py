@@ -87,6 +87,8 @@ def item_line(item: Mapping[str, Any]) -> str:
     """One line on what became of an item."""
     mark = _ITEM_MARKS.get(item["state"], "✓")
     parts = [f"{mark} {item['kind']} {item['name']}".rstrip() + f": {item['state']}"]
+    if item["state"] == "reported" and item["kind"] != "container":
+        return parts[0]  # its size, time and note were told when it was saved, and are not those of the report
     if item["attempts"] > 1:
         parts.append(f"{item['attempts']} attempts")
     if item.get("bytes") is not None:

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what runs the containers (%(default)s)",
     )
     add("--store", metavar="URL",
-        help="where outputs go: a directory, s3://BUCKET/PREFIX, any fsspec URL (the work dir)")  # fmt: skip
+        help="where outputs go: a directory, s3://, gs://, hdfs:// or any fsspec URL (the work dir)")  # fmt: skip
     add("--workdir", metavar="DIR", help="where everything of this run is kept (.argoexec/<pod>)")
     add("--secrets", metavar="DIR", help="a directory with the secrets the template names: DIR/<name>/<key>")
     add("--fault", action="append", default=[], metavar="SPEC", help="inject a fault (a later release)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,16 +28,18 @@ def location_of_url(url: str, environ: Mapping[str, str], *, place: str) -> dict
     """The raw location of one object or directory.
 
     Raises:
-        InputError: an s3 URL without a bucket or key.
+        InputError: a URL of s3 or gs without a bucket or key, of hdfs without a name node or path.
     """
     scheme = url.split(":", 1)[0].lower()
     if scheme in ("http", "https"):
         return {"http": {"url": url}}
-    if scheme == "s3":
+    if scheme in ("s3", "gs"):
         bucket, key = _bucket_and_key(url, place)
         if not key:
-            raise InputError(f"{url!r} names no object", place=place, remedy="give s3://BUCKET/KEY")
-        return _s3(bucket, key, environ, place)
+            raise InputError(f"{url!r} names no object", place=place, remedy=f"give {scheme}://BUCKET/KEY")
+        return _s3(bucket, key, environ, place) if scheme == "s3" else _gcs(bucket, key)
+    if scheme == "hdfs":
+        return _hdfs(url, environ, place)
     return {"fsspec": {"url": url}}
 
 
@@ -56,11 +59,16 @@ def store_location(store: str, below: str, environ: Mapping[str, str]) -> dict[s
     scheme = store.split(":", 1)[0].lower() if is_url(store) else "file"
     if scheme in ("http", "https"):
         raise InputError(
-            "outputs cannot be stored there", place=place, remedy="give a directory, s3:// or an fsspec URL"
+            "outputs cannot be stored there",
+            place=place,
+            remedy="give a directory, s3://, gs://, hdfs:// or an fsspec URL",
         )
-    if scheme == "s3":
+    if scheme in ("s3", "gs"):
         bucket, prefix = _bucket_and_key(store, place)
-        return _s3(bucket, f"{prefix.rstrip('/')}/{below}".lstrip("/"), environ, place)
+        key = f"{prefix.rstrip('/')}/{below}".lstrip("/")
+        return _s3(bucket, key, environ, place) if scheme == "s3" else _gcs(bucket, key)
+    if scheme == "hdfs":
+        return _hdfs(f"{store.rstrip('/')}/{below}", environ, place)
     if scheme == "file":
         path = store[len("file://") :] if is_url(store) else str(Path(store).absolute())
         if not path.startswith("/"):
@@ -93,16 +101,19 @@ def archive_location(raw: Mapping[str, Any], store: dict[str, Any], place: str) 
 
 def _shown(url: str) -> str:
     """The URL without its secrets; in a chain of fsspec's each part is one."""
+    parts = [_USERINFO.sub("://", part) for part in url.split("::")]
     try:
-        return "::".join(without_userinfo(_USERINFO.sub("://", part)) for part in url.split("::"))
-    except ValueError as error:  # such as half of an IPv6 address
-        raise InputError(f"this is no URL: {error}", place="--store") from error
+        for part in parts:
+            urlsplit(part)
+    except ValueError:  # such as half of an IPv6 address; from None: it may name a password
+        raise InputError("this is no URL", place="--store") from None
+    return "::".join(map(without_userinfo, parts))
 
 
 def _bucket_and_key(url: str, place: str) -> tuple[str, str]:
     parts = urlsplit(url)
     if not parts.netloc:
-        raise InputError(f"{url!r} names no bucket", place=place, remedy="give s3://BUCKET/…")
+        raise InputError(f"{url!r} names no bucket", place=place, remedy=f"give {parts.scheme}://BUCKET/…")
     return parts.netloc, url.split("://", 1)[1].partition("/")[2]
 
 
@@ -119,3 +130,22 @@ def _s3(bucket: str, key: str, environ: Mapping[str, str], place: str) -> dict[s
         config["endpoint"] = "s3.amazonaws.com"
     region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
     return {"s3": config | ({"region": region} if region else {})}
+
+
+def _gcs(bucket: str, key: str) -> dict[str, Any]:
+    """Credentials as Google's tools find them."""
+    return {"gcs": {"bucket": bucket, "key": key}}
+
+
+def _hdfs(url: str, environ: Mapping[str, str], place: str) -> dict[str, Any]:
+    """The user is that of the URL, else the one that Hadoop's tools take. Kerberos needs a location in the template."""
+    authority, _, path = url.partition("://")[2].partition("/")
+    user, _, address = authority.rpartition("@")
+    if not path or not re.fullmatch(r".+:\d+", address) or ":" in user:
+        raise InputError(
+            f"{_shown(url)!r} is no URL of a file in HDFS",
+            place=place,
+            remedy="give hdfs://HOST:PORT/PATH or hdfs://USER@HOST:PORT/PATH",
+        )
+    user = user or environ.get("HADOOP_USER_NAME") or getpass.getuser()
+    return {"hdfs": {"addresses": [address], "hdfsUser": user, "path": f"/{path}"}}

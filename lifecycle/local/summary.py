@@ -77,10 +77,13 @@ def _outputs(result: Result) -> Iterator[Line]:
 def _left_over(result: Result) -> Iterator[Line]:
     for phase in result.lifecycle:
         for item in phase["items"]:
-            # What a good item has to say, such as links that its store cannot hold, is as much to be known.
-            if item["state"] not in GOOD or (item.get("note") and item["kind"] != "container"):
-                note = f" — {item['note']}" if item.get("note") else ""
-                yield [(f"  {item['kind']:<11}", "dim"), (f"{item['name']}: {item['state']}{note}", "")]
+            # What a good item has to say, such as links that its store cannot hold, is as much to be known. Its state
+            # is not: "saved — not stored: …" would be a riddle.
+            said = [item["state"]] if item["state"] not in GOOD else []
+            if item.get("note") and (said or item["kind"] != "container"):
+                said.append(item["note"])
+            if said:
+                yield [(f"  {item['kind']:<11}", "dim"), (f"{item['name']}: {' — '.join(said)}", "")]
     for text in result.notes:
         yield [(f"  {text}", "")]
 

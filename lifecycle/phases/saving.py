@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lifecycle import location as locations
@@ -18,6 +19,8 @@ from lifecycle.stay import Task
 from lifecycle.template import check_path, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lifecycle.context import Pod
     from lifecycle.stay import Stay
     from lifecycle.template import Artifact, Parameter
@@ -73,7 +76,11 @@ def _parameter(pod: Pod, stay: Stay, parameter: Parameter, number: int) -> Task:
             return
         path = check_path(value_from.path, place=f"$.outputs.parameters[{number}].valueFrom.path")
         try:
-            with source_of(pod, path) as source, source.open_file() as file:
+            with (
+                _written("let main write it, or give it a `valueFrom.default`"),
+                source_of(pod, path) as source,
+                source.open_file() as file,
+            ):
                 data = _read_whole(file, path)
         except (LifecycleError, OSError) as error:
             if default is None:
@@ -86,6 +93,15 @@ def _parameter(pod: Pod, stay: Stay, parameter: Parameter, number: int) -> Task:
         pod.found.parameters[parameter.name] = data.decode(errors="replace").removesuffix("\n")
 
     return Task(item, work, ItemState.SAVED, forgiven=_forgiven(pod))
+
+
+@contextmanager
+def _written(remedy: str) -> Iterator[None]:
+    """Say what to do about an output that is not there, the most frequent failure. A store's NotFound is none here."""
+    try:
+        yield
+    except NotFound as error:
+        raise NotFound(error.message, remedy=remedy) from error.__cause__
 
 
 def _read_whole(file: BinaryIO, path: str) -> bytes:
@@ -134,7 +150,7 @@ def _artifact(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[s
         target, reported = destination(pod, artifact, raw, place)
         moved = moving(pod, stay, item)
         driver = stay.driver(target, item)
-        with source_of(pod, path) as source:
+        with _written("let main write it, or mark it `optional: true`"), source_of(pod, path) as source:
             match artifact.archive_kind:
                 case "tar":
                     transfer.save_archive(driver, target, source, artifact.compression_level, moved)

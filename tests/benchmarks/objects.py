@@ -15,7 +15,7 @@ from lifecycle.location import Location
 from lifecycle.mirror import Mirrored
 from lifecycle.registry import drivers
 from lifecycle.source import MirrorSource
-from tests.benchmarks.measure import ratio, seconds
+from tests.benchmarks.measure import MEMORY, ratio, seconds
 from tests.servers.seaweedfs import SeaweedFS
 
 COUNT, SIZE, WIDTH = 2_000, 4096, 8
@@ -85,7 +85,7 @@ def main(runs: int = 3) -> None:
     """Print the table."""
     if "ARGOEXEC_WEED" not in os.environ:
         sys.exit("this benchmark needs SeaweedFS: name its `weed` in ARGOEXEC_WEED (make test-real installs one)")
-    with tempfile.TemporaryDirectory() as name, SeaweedFS.started(Path(name) / "weed") as server:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name, SeaweedFS.started(Path(name) / "weed") as server:
         case = Case(server, Path(name))
         print(f"{f'{COUNT} objects of 4 KiB':24} {'ours s':>8} {'loop s':>8} {'loop / ours':>12}")
         for verb, ours, theirs in (("save", case.save, case.loop_save), ("load", case.load, case.loop_load)):

@@ -190,6 +190,14 @@ def test_refusals_are_told_by_code_and_status_and_asked_for_once(
     assert httpd.requests[0].headers["Authorization"].startswith("SharedKey acc:")
 
 
+def test_a_blob_that_somebody_has_leased_is_neither_missing_nor_deleted(scripted: AzureDriver, httpd: Httpd):
+    httpd.on("/acc/c/it", Answer(412, b"", {"x-ms-error-code": "LeaseIdMissing"}))
+    for work in (lambda: scripted.delete("it"), lambda: scripted.save("it", io.BytesIO(b"x"), None)):
+        with pytest.raises(BadRequest, match="LeaseIdMissing") as caught:
+            work()
+        assert "container" not in caught.value.remedy
+
+
 def test_an_account_that_is_gone_is_unavailable(secrets):
     secrets.write("azure", key=KEY)
     config = {

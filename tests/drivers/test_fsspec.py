@@ -150,6 +150,24 @@ def test_s3_urls_are_sent_to_the_s3_location(driver: FsspecDriver, url: str):
     assert "`s3` location" in caught.value.remedy
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "https://127.0.0.1:1/x", "zip://x::https://127.0.0.1:1/x"])
+def test_http_urls_are_sent_to_the_http_location(driver: FsspecDriver, url: str):
+    with pytest.raises(Unsupported) as caught:  # fsspec: FileNotFoundError, as the connection is refused
+        driver.open(url)
+
+    assert "`http` location" in caught.value.remedy
+
+
+def test_a_missing_file_that_an_option_names_is_not_the_object(secrets):
+    with pytest.raises(InputError, match=r"fsspec\.options"):
+        FsspecDriver({"options": {"fo": "/no/such.json"}}, secrets).open("reference://x")
+
+
+def test_the_object_of_a_chain_may_be_missing(driver: FsspecDriver, tmp_path: Path):
+    with pytest.raises(NotFound):
+        driver.open(f"zip://x::file://{tmp_path}/none.zip")
+
+
 def test_a_protocol_nobody_knows_is_named(driver: FsspecDriver):
     with pytest.raises(InputError, match="nosuch://"):
         driver.open("nosuch://host/x")
@@ -158,6 +176,14 @@ def test_a_protocol_nobody_knows_is_named(driver: FsspecDriver):
 def test_a_missing_package_is_named(driver: FsspecDriver):
     with pytest.raises(Unsupported, match=r"smb://.*smbprotocol"):
         driver.open("smb://host/x")
+
+
+def test_a_url_that_cannot_be_parsed_is_refused_and_not_shown(driver: FsspecDriver):
+    with pytest.raises(InputError, match=r"fsspec\.url") as caught:
+        driver.open("memory://user:s3cr3t@exa\u2100mple/a")
+
+    assert "s3cr3t" not in str(caught.value)
+    assert caught.value.__suppress_context__
 
 
 def test_an_empty_url_is_refused(driver: FsspecDriver):

@@ -8,6 +8,7 @@ import os
 import select
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -40,6 +41,8 @@ def _keytab(secrets):
         ({"addresses": ["u:secret@nn:8020"]}, "'nn:8020' is not HOST:PORT"),
         ({"addresses": ["nn:8020", "http://nn:9870"]}, "not both"),
         ({"addresses": ["ftp://nn"]}, "not ftp://nn"),
+        ({"addresses": ["http://u:secret@n\u2100n"]}, "cannot be parsed"),
+        ({"addresses": ["http://nn:port"]}, "cannot be parsed"),
         ({"hdfsUser": ""}, "by nothing"),
         ({"krbKeytabSecret": {"name": "k", "key": "keytab"}}, "by hdfsUser and krbKeytabSecret"),
         ({"dataTransferProtection": "privacy"}, "needs Kerberos"),
@@ -141,13 +144,15 @@ def test_the_process_ends_with_ours(secrets):
             os.close(descriptor)
 
 
-def test_a_process_that_was_killed_is_told_and_worth_another_attempt(secrets):
-    driver = HdfsDriver(PLAIN, secrets)
-    with pytest.raises(Unavailable):
-        driver.open("/f")
-    driver._files._process._process.kill()
-    driver._files._process._process.wait()
-    with pytest.raises(Unavailable, match="ended with status -9"):
+def test_a_process_that_is_killed_is_told_and_the_next_call_has_another(secrets):
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        driver = HdfsDriver(PLAIN | {"addresses": [f"127.0.0.1:{server.getsockname()[1]}"]}, secrets)
+        asked = pool.submit(driver.open, "/f")
+        with server.accept()[0]:
+            driver._files._process._process.kill()
+            with pytest.raises(Unavailable, match="ended with status -9"):
+                asked.result(60)
+    with pytest.raises(Unavailable, match="refused"):  # by the name node that is gone
         driver.open("/f")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from drivers.conformance import Bytes, DriverConformance, Store
 from drivers.oss import OssDriver
 from lifecycle.errors import (
     BadRequest,
+    CorruptData,
     Forbidden,
     InputError,
     NotFound,
@@ -80,6 +82,24 @@ def test_the_rest_is_given_of_the_same_object_only(driver: OssDriver):
 
     with pytest.raises(NotFound):
         driver.open_rest("it", 4, version)
+
+
+@pytest.mark.parametrize("size", [1, 5 * MIB])
+def test_bytes_that_are_not_those_of_the_store_s_checksum_are_no_object(driver: OssDriver, oss: Oss, size: int):
+    driver.save("it", io.BytesIO(bytes(size)), None)
+    oss.spoiled = True
+    with driver.open("it") as stream:
+        assert len(stream.read(size - 1)) == size - 1
+        with pytest.raises(CorruptData, match="checksum"):  # whoever reads an archive does not ask for the end
+            stream.read(1)
+
+
+def test_what_is_stored_as_gzip_comes_as_it_is_stored(driver: OssDriver, oss: Oss):
+    packed = gzip.compress(b"0123456789" * 100)
+    driver.save("it", io.BytesIO(packed), None)
+    oss.encoding = "gzip"
+    with driver.open("it") as stream:
+        assert (stream.size, stream.read()) == (len(packed), packed)
 
 
 def test_a_bucket_that_is_not_there_is_never_not_found(config, secrets):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import socket
 import threading
 from typing import Any
@@ -105,6 +106,39 @@ def test_transient_answers_are_tried_twice_and_passed_on(
     assert type(found) is error
     assert httpd.asked["/bucket/key"] <= 2
     assert found.retry_after == 7
+
+
+@pytest.mark.parametrize("body", [b"<html>not here</html>", b""])
+def test_a_server_that_is_no_s3_and_has_nothing_there_is_a_configuration_error(
+    httpd: Httpd, driver: S3Driver, body: bytes
+):
+    httpd.next = lambda _: Answer(404, body)  # type: ignore[method-assign]
+    assert type(failure(lambda: driver.open("key"))) is NotFound  # which whoever loads follows by a listing
+    with pytest.raises(BadRequest, match="ListBucket") as caught:
+        list(driver.list("key"))
+
+    assert "endpoint" in caught.value.remedy
+
+
+def test_a_web_page_is_no_object(httpd: Httpd, driver: S3Driver):
+    page = Answer(200, b"<!doctype html><title>MinIO Console</title>", {"Content-Type": "text/html; charset=utf-8"})
+    httpd.on("/bucket/key", page)
+    with pytest.raises(BadRequest, match="no S3") as caught:
+        driver.open("key")
+    assert "endpoint" in caught.value.remedy
+
+    stored = Answer(200, page.body, {**page.headers, "ETag": '"e"'})
+    httpd.on("/bucket/key", stored)
+    with driver.open("key") as stream:
+        assert stream.read() == page.body
+
+
+def test_deleting_what_is_not_there_is_success(httpd: Httpd, driver: S3Driver):
+    httpd.on("/bucket/key", said("NoSuchKey", 404))  # Google's S3 says so, AWS does not
+    driver.delete("key")
+    httpd.on("/bucket/key", said("NoSuchBucket", 404))
+    with pytest.raises(BadRequest):
+        driver.delete("key")
 
 
 @pytest.mark.parametrize("size", [1, 2 * PART])
@@ -220,7 +254,10 @@ def test_a_part_that_fails_aborts_the_upload(httpd: Httpd, driver: S3Driver):
     assert (httpd.requests[-1].method, httpd.requests[-1].target) == ("DELETE", "/bucket/key?uploadId=u")
 
 
-def test_an_upload_that_cannot_even_be_aborted_reports_its_first_error(httpd: Httpd, driver: S3Driver, caplog):
+def test_an_upload_that_cannot_even_be_aborted_reports_its_first_error(
+    httpd: Httpd, driver: S3Driver, caplog, monkeypatch
+):
+    monkeypatch.setattr(logging.getLogger("argoexec"), "propagate", True)  # a test of the command line ends it
     begun = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
     httpd.on("/bucket/key?uploads", Answer(200, begun))
     httpd.on("/bucket/key?uploadId=u", said("AccessDenied", 403))

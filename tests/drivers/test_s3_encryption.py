@@ -200,6 +200,7 @@ def test_who_may_not_make_a_bucket_is_told(s3_config, secrets):
 def test_no_log_shows_a_customers_key(secure, secrets, root: str, caplog: pytest.LogCaptureFixture):
     """botocore logs every request with its headers."""
     caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "urllib3")  # the Kubernetes client, once it was imported, holds it at WARNING
     driver = S3Driver(secure, secrets)
     driver.save(f"{root}/object", io.BytesIO(b"x"), 1)
     key = driver._encryption.of(f"{root}/object")[0]["SSECustomerKey"]

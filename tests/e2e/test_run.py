@@ -566,6 +566,7 @@ def test_argos_placeholders_example_gives_its_outputs(here):
     [
         ("artifact-passing", [], "whalesay, print-message"),
         ("artifact-passing", ["--template", "print-message"], "-a message=PATH"),
+        ("artifactory-artifact", ["--template", "print-message"], "my-artifactory-credentials"),
         ("input-artifact-s3", [], "my-s3-credentials"),
         ("output-artifact-s3", [], "my-s3-credentials"),
         ("data-transformations", [], "process-logs"),

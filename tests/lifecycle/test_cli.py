@@ -171,6 +171,22 @@ def test_a_journal_that_cannot_be_made_does_not_keep_a_pod_from_its_work(monkeyp
     assert os.strerror(20) in said or os.strerror(17) in said
 
 
+@pytest.mark.parametrize(
+    "logger", ["drivers.s3:log", "drivers.s3_fast:log", "drivers.s3_upload:log", "runtimes.downward:_log"]
+)
+def test_what_adapters_warn_of_is_shown(logger):
+    module, _, name = logger.partition(":")
+    program = f"""
+from lifecycle.cli import set_up_logging
+set_up_logging("info", "text")
+import {module} as adapter
+adapter.{name}.warning("parts stay")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    assert "parts stay" in done.stderr
+
+
 @pytest.mark.parametrize("shape", [cli._TextFormat(), cli._JsonFormat()])
 def test_a_traceback_is_logged_in_the_line_it_belongs_to(shape):
     try:

@@ -48,6 +48,16 @@ def test_a_line_that_lies_is_said_with_the_file(shown, line, tmp_path):
     assert caught.value.place == str(tmp_path / "journal.jsonl")
 
 
+def test_the_size_the_time_and_the_note_of_an_item_are_told_once(shown):
+    item = {"kind": "artifact", "name": "a", "attempts": 1, "seconds": 2.0, "bytes": 2048, "note": "not stored: 'x'"}
+    lines = [{"t": "", "s": 1, "kind": "item", "item": item | {"state": state}} for state in ("saved", "reported")]
+
+    saved, reported = shown(HEADER, *lines).splitlines()[2:4]
+
+    assert saved.endswith("✓ artifact a: saved, 2.0 KiB, 2.0 s, 1.0 KiB/s — not stored: 'x'")
+    assert reported.endswith("✓ artifact a: reported")
+
+
 def test_nothing_in_a_journal_acts_on_the_terminal(shown):
     note = {"t": "", "s": 1, "kind": "note", "phase": "x", "text": "\x1b[2Jgone\r\u202e"}
 

@@ -1,5 +1,6 @@
 """Where the inputs of a template come from, and what is said when they come from nowhere."""
 
+import getpass
 import os
 
 import pytest
@@ -184,6 +185,32 @@ def test_urls_become_locations():
     }  # fmt: skip
 
 
+def test_urls_of_gcs_and_hdfs_become_locations_of_our_drivers():
+    assert location_of_url("gs://b/k/l", {}, place="") == {"gcs": {"bucket": "b", "key": "k/l"}}
+    assert location_of_url("hdfs://me@nn:8020/a/b", {"HADOOP_USER_NAME": "her"}, place="") == {
+        "hdfs": {"addresses": ["nn:8020"], "hdfsUser": "me", "path": "/a/b"}
+    }
+    assert location_of_url("hdfs://nn:8020/a", {"HADOOP_USER_NAME": "her"}, place="")["hdfs"]["hdfsUser"] == "her"
+    assert location_of_url("hdfs://nn:8020/a", {}, place="")["hdfs"]["hdfsUser"] == getpass.getuser()
+
+
+@pytest.mark.parametrize("url", ["hdfs://nn/a", "hdfs://nn:8020", "hdfs:///a", "hdfs://me:hunter2@nn:8020/a"])
+def test_a_url_of_hdfs_without_a_port_or_a_path_or_with_a_password_is_refused(url):
+    with pytest.raises(InputError, match="-a x: ") as caught:
+        location_of_url(url, {}, place="-a x")
+
+    assert "hdfs://HOST:PORT/PATH" in caught.value.remedy
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("url", "remedy"), [("gs://b", "gs://BUCKET/KEY"), ("gs:///k", "gs://BUCKET/…")])
+def test_a_url_of_gcs_that_names_no_object_or_no_bucket_is_refused(url, remedy):
+    with pytest.raises(InputError) as caught:
+        location_of_url(url, {}, place="")
+
+    assert remedy in caught.value.remedy
+
+
 def test_stores_become_locations_below_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
@@ -192,6 +219,10 @@ def test_stores_become_locations_below_them(tmp_path, monkeypatch):
     assert store_location("memory://a", "w/p", {}) == {"fsspec": {"url": "memory://a/w/p"}}
     assert store_location("s3://b", "w/p", {})["s3"]["key"] == "w/p"
     assert store_location("s3://b/x/", "w/p", {})["s3"]["key"] == "x/w/p"
+    assert store_location("gs://b", "w/p", {}) == {"gcs": {"bucket": "b", "key": "w/p"}}
+    assert store_location("gs://b/x/", "w/p", {})["gcs"]["key"] == "x/w/p"
+    assert store_location("hdfs://me@nn:8020/x/", "w/p", {})["hdfs"]["path"] == "/x/w/p"
+    assert store_location("hdfs://me@nn:8020", "w/p", {})["hdfs"]["path"] == "/w/p"
 
 
 @pytest.mark.parametrize("store", ["http://h/x", "s3:///x", "file://relative", "/a#b", "/a?b"])

@@ -2,11 +2,14 @@
 
 import io
 import unicodedata
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lifecycle.local import summary
 from lifecycle.local.display import Display, _Console, _LiveLine
 from lifecycle.pod import INIT_TABLE
 from lifecycle.wording import harmless
@@ -94,3 +97,29 @@ def test_the_line_at_the_bottom_tells_how_far_and_how_fast_transfers_are():
     assert line.__rich__().plain.endswith(
         "loading · 5 s · input model 2.0 MiB of 8.0 MiB at 1.0 MiB/s · input list 10 B at 5 B/s"
     )
+
+
+def test_the_notes_tell_what_is_to_be_known_and_a_state_only_where_it_is_not_good():
+    states = [
+        ("saved", "hard links stored as files of their own: 1"), ("saved", ""), ("skipped", "optional, and not there"),
+        ("abandoned", ""),
+    ]  # fmt: skip
+    items = [
+        {"kind": "artifact", "name": f"a{number}", "state": state, "note": note, "attempts": 1}
+        for number, (state, note) in enumerate(states)
+    ]
+    main = {"kind": "container", "name": "main", "state": "reported", "note": "exit code 0", "attempts": 1}
+    result = SimpleNamespace(
+        phase="Succeeded", message="", remedy="", outputs={}, exit_code=None, notes=["without effect here: x"],
+        lifecycle=[{"phase": "saving", "seconds": 1.0, "items": [*items, main]}], journal=Path("j"),
+        prepared=SimpleNamespace(workdir=Path("w")),
+    )  # fmt: skip
+
+    text = ["".join(piece for piece, _ in line) for line in summary.lines(result)]
+
+    assert text[text.index("notes") + 1 : text.index("time") - 1] == [
+        "  artifact   a0: hard links stored as files of their own: 1",
+        "  artifact   a2: skipped — optional, and not there",
+        "  artifact   a3: abandoned",
+        "  without effect here: x",
+    ]

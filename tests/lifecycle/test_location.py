@@ -3,7 +3,7 @@
 import pytest
 
 from lifecycle.errors import InputError, Unauthorized
-from lifecycle.location import Location, of_artifact, relocated
+from lifecycle.location import Location, of_artifact, relocated, without_userinfo
 from lifecycle.secret import Secret, SecretReader
 
 
@@ -125,3 +125,28 @@ def test_an_artifact_with_nothing_but_a_key_is_in_the_store_of_the_archive(kind:
 
     assert of_artifact(found) == Location(kind, store, "k")
     assert str(of_artifact(found).join("d/e").key) == "k/d/e"
+
+
+UNPARSABLE = "://user:s3cr3t@exa\u2100mple/a"  # "℀" would be "a/c" in a host name: Python's error quotes the whole
+
+
+@pytest.mark.parametrize(
+    "location", [Location("http", {}, f"http{UNPARSABLE}"), Location("fsspec", {}, f"ftp{UNPARSABLE}")]
+)
+def test_a_url_that_cannot_be_parsed_is_not_shown(location):
+    assert "s3cr3t" not in str(location)
+    with pytest.raises(InputError) as caught:
+        location.join("name")
+
+    assert "s3cr3t" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("url", ["u:s3cr3t@host/a?sig=s3cr3t", "http:/u:s3cr3t@host/a", "http:u:s3cr3t@host/a"])
+def test_a_password_is_not_shown_of_a_url_that_is_mistyped_either(url):
+    assert str(Location("http", {}, url)) == "http host/a"
+
+
+@pytest.mark.parametrize("url", ["git@host:a/b.git", "/data/a:b/c@d", "file:///data/a@b"])
+def test_what_is_no_password_is_shown(url):
+    assert without_userinfo(url) == url

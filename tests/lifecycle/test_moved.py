@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from lifecycle import transfer
 from lifecycle.commands.explain import explain
 from lifecycle.engine import Engine
 from lifecycle.errors import NotFound, Transient, Unavailable
@@ -107,6 +110,19 @@ def test_a_break_without_progress_ends_it():
     with Resumed(store, "o", Moved(resume=again)) as stream, pytest.raises(Unavailable, match="broke off at 0"):
         stream.read()
     assert store.rests == []
+
+
+def test_a_rest_that_ends_early_without_having_said_its_size_is_no_whole_object():
+    class Silent(Store):
+        def open_rest(self, key, offset, version):
+            self.rests.append(offset)
+            return io.BytesIO(DATA[offset : offset + 3000])
+
+    store = Silent(5000)
+    with Resumed(store, "o", Moved(resume=again)) as stream:
+        assert stream.read() == DATA
+
+    assert store.rests == list(range(5000, len(DATA), 3000))
 
 
 def test_nothing_goes_on_where_nobody_decides():
@@ -273,3 +289,60 @@ def test_a_key_that_leads_out_of_its_directory_is_refused(tmp_path, path):
     assert world.pod.record.first.error == "CorruptData"
     assert repr(path) in world.pod.record.first.message
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("gone", ["between", "middle"])
+def test_an_object_that_goes_away_while_it_is_loaded_is_not_forgiven_by_optional(tmp_path, gone):
+    class Going(Store):
+        def list(self, key):
+            return iter([StoredObject("one", len(DATA)), StoredObject("two", len(DATA))])
+
+        def open(self, key):
+            if gone == "between" or key == "o":
+                return super().open(key)
+            body = Breaking(DATA, 1 << 20)
+            body.read = lambda _: (_ for _ in ()).throw(NotFound("it was there"))
+            return body
+
+    world = world_with(tmp_path, Going(1 << 20, keys=("o/one",)), optional=True)
+
+    assert Engine(INIT_TABLE, world.pod).run() is Verdict.FAILED
+    assert world.pod.record.first.error == "Unavailable"
+    assert len(lines(world, "attempt")) > 1  # it may have been replaced, and be there again
+
+
+@pytest.mark.parametrize("paths", [("a", "a/b"), ("a", "a/b/c")])
+def test_an_object_below_another_one_is_not_forgiven_by_optional(tmp_path, paths):
+    class Both(Store):
+        def list(self, key):
+            return iter([StoredObject(path, 1) for path in paths])
+
+    world = world_with(tmp_path, Both(1 << 20, keys=tuple(f"o/{path}" for path in paths)), optional=True)
+
+    assert Engine(INIT_TABLE, world.pod).run() is Verdict.FAILED
+    assert world.pod.record.first.error == "BadRequest"
+    assert repr(paths[1]) in world.pod.record.first.message
+
+
+def test_after_an_error_only_those_that_have_begun_are_ended(monkeypatch):
+    ending = threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            ending.set()
+            super().shutdown(wait=wait)
+
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        if number == 1:
+            raise Unavailable("down")
+        ending.wait(60)
+
+    monkeypatch.setattr(transfer, "ThreadPoolExecutor", Pool)
+    with pytest.raises(Unavailable):
+        transfer._in_parallel(work, range(100), 2)
+
+    assert set(begun) <= {0, 1, 2}

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 HEAVY = ("kubernetes", "docker", "boto3", "botocore", "fsspec", "rich", "yaml", "urllib3", "asyncio", "pydantic",
-         "transitions.extensions", "requests", "aiohttp", "obstore")  # fmt: skip
+         "transitions.extensions", "requests", "aiohttp", "obstore", "hdfs_native", "gcsfs", "adlfs", "ossfs",
+         "paramiko", "cryptography", "zipfile")  # fmt: skip
 
 PROBE = """
 import sys, json, runpy

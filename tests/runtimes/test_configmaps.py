@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import tempfile
 
 import pytest
 
@@ -53,6 +55,22 @@ def test_a_value_is_read_with_the_token_and_the_ca_of_the_kubeconfig(api, kubeco
     assert api.requests[0].headers["Authorization"] == "Bearer t0ken"
 
 
+def test_the_keys_of_a_kubeconfig_are_on_no_disk(api, certificate, kubeconfig, tmp_path, monkeypatch):
+    pem, key = (base64.b64encode(path.read_bytes()).decode() for path in certificate)
+    raw = json.loads((tmp_path / "kubeconfig").read_text())
+    raw["clusters"][0]["cluster"] = {"server": api.url, "certificate-authority-data": pem}
+    raw["users"][0]["user"] = {"client-certificate-data": pem, "client-key-data": key}
+    (tmp_path / "kubeconfig").write_text(json.dumps(raw))
+    directory = tmp_path / "tmp"
+    directory.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    api.on(PATH, found("x"))
+
+    for _ in range(2):
+        assert ClusterConfigMaps(kubeconfig).read("kerberos", "krb5.conf") == "x"
+        assert list(directory.iterdir()) == []
+
+
 def test_a_pod_uses_its_service_account(api, certificate, tmp_path, monkeypatch):
     from kubernetes.config import incluster_config
 
@@ -67,6 +85,14 @@ def test_a_pod_uses_its_service_account(api, certificate, tmp_path, monkeypatch)
 
     assert ClusterConfigMaps(service_account=tmp_path).read("kerberos", "krb5.conf") == "x"
     assert api.requests[0].headers["Authorization"].lower() == "bearer p0d"
+
+
+@pytest.mark.parametrize("data", ["{", '"client-key-data": "a"'])
+def test_a_kubeconfig_that_cannot_be_read_is_a_bad_request(kubeconfig, tmp_path, data):
+    text = (tmp_path / "kubeconfig").read_text()
+    (tmp_path / "kubeconfig").write_text(text.replace('"token": "t0ken"', data))
+    with pytest.raises(BadRequest, match="no cluster to ask"):
+        ClusterConfigMaps(kubeconfig)
 
 
 def test_without_a_cluster_it_says_what_to_do(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import threading
@@ -217,7 +218,10 @@ def test_a_termination_message_is_cut_between_characters(annotations: Path, tmp_
     assert (tmp_path / "log").read_bytes() == b"x" + "é".encode() * 2047
 
 
-def test_a_termination_log_that_cannot_be_written_is_only_logged(annotations: Path, tmp_path: Path, caplog):
+def test_a_termination_log_that_cannot_be_written_is_only_logged(
+    annotations: Path, tmp_path: Path, caplog, monkeypatch
+):
+    monkeypatch.setattr(logging.getLogger("argoexec"), "propagate", True)  # a test of the command line ends it
     DownwardControlPlane(annotations, tmp_path / "reported.json", tmp_path / "no/log").report(Report(message="text"))
 
     assert "no/log" in caplog.text

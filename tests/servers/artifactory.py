@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import http.server
 import json
 import os
-import ssl
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
+
+from tests.servers.loopback import Loopback, LoopbackHandler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,34 +26,19 @@ _EXPECTED = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
 _PIECE = 64 * 1024
 
 
-class Artifactory:
+class Artifactory(Loopback):
     """A server of one repository, which is a directory."""
 
     def __init__(self, directory: Path, certificate: tuple[Path, Path] | None = None) -> None:
         self.directory = directory
         self.checksums: list[dict[str, str]] = []
         self.numbers = iter(range(1 << 30))
-        self._server = _Server(("127.0.0.1", 0), self)
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*certificate)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.endpoint = f"127.0.0.1:{self._server.server_address[1]}"
-        self.url = f"{'https' if certificate else 'http'}://{self.endpoint}/artifactory/generic-local"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True)
-        self._thread.start()
+        super().__init__(_Handler, certificate)
+        self.url = f"{self.origin}/artifactory/generic-local"
 
     def files(self) -> list[str]:
         """Every file there is, also those that are not whole."""
         return sorted(str(path.relative_to(self.directory)) for path in self.directory.rglob("*") if path.is_file())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 def credentials(secrets: Secrets, password: str = PASSWORD) -> dict[str, Any]:
@@ -66,19 +50,7 @@ def credentials(secrets: Secrets, password: str = PASSWORD) -> dict[str, Any]:
     }
 
 
-class _Server(http.server.ThreadingHTTPServer):
-    def __init__(self, address: tuple[str, int], owner: Artifactory) -> None:
-        super().__init__(address, _Handler)
-        self.owner = owner
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is part of a test."""
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _Server
-
+class _Handler(LoopbackHandler):
     def handle_expect_100(self) -> bool:
         if self._known():
             return super().handle_expect_100()
@@ -86,10 +58,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._tell(401)
         return False
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        pass
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the base class looks for it
         path = self._path()
         if not self._known() or not path.is_file():
             self._tell(404 if self._known() else 401)
@@ -114,7 +83,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             while piece := file.read(_PIECE):
                 self.wfile.write(piece)
 
-    def do_PUT(self) -> None:
+    def do_PUT(self) -> None:  # noqa: N802 - the base class looks for it
         owner = self.server.owner
         claimed = {name: self.headers.get(f"X-Checksum-{name.capitalize()}") for name in ("sha256", "sha1", "md5")}
         new = owner.directory / f".new-{next(owner.numbers)}"
@@ -140,7 +109,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         os.replace(new, self._path())
         self._tell(201, {"size": str(size), "checksums": found, "originalChecksums": claimed})
 
-    def do_DELETE(self) -> None:
+    def do_DELETE(self) -> None:  # noqa: N802 - the base class looks for it
         if not self._known():
             self._tell(401)
             return

@@ -9,15 +9,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import shutil
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import pytest
+from tests.servers.process import await_ready, free_port, installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 ACCOUNT = "argoexec"
 KEY = base64.b64encode(b"the key of the account in tests!").decode()
 CONTAINER = "artifacts"
-_START = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +37,12 @@ class Azurite:
     @contextlib.contextmanager
     def started(cls, directory: Path) -> Iterator[Azurite]:
         """Start one whose data is below ``directory``; it is killed at the end."""
-        program = binary()
+        from azure.core.exceptions import AzureError
+
+        program = installed("Azurite", "ARGOEXEC_AZURITE", "azurite-blob")
         data = directory / "data"
         data.mkdir(parents=True)
-        with socket.create_server(("127.0.0.1", 0)) as held:
-            port = held.getsockname()[1]
+        port = free_port()
         argv = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "-l", str(data), "--silent"]
         with (directory / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -57,7 +55,7 @@ class Azurite:
             )
         server = cls(f"http://127.0.0.1:{port}/{ACCOUNT}")
         try:
-            server._await(process, directory / "log")
+            await_ready("Azurite", [process], [directory / "log"], server._make_container, (AzureError,))
             yield server
         finally:
             process.kill()
@@ -83,29 +81,6 @@ class Azurite:
             expiry=now + timedelta(minutes=minutes),
         )
 
-    def _await(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        from azure.core.exceptions import AzureError
-
-        until = time.monotonic() + _START
+    def _make_container(self) -> None:
         with self.client() as client:
-            while True:
-                try:
-                    client.create_container(self.container)
-                    return
-                except AzureError as error:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(0.05)
-                    if process.returncode is not None or time.monotonic() > until:
-                        tail = log.read_text(errors="replace")[-2000:]
-                        raise RuntimeError(f"Azurite does not come up ({error}):\n{tail}") from error
-
-
-def binary() -> str:
-    """The program; without it the test is skipped by name, and fails in ``make test-real``."""
-    found = os.environ.get("ARGOEXEC_AZURITE") or shutil.which("azurite-blob")
-    if found and os.access(found, os.X_OK):
-        return found
-    reason = "needs Azurite: make test-real starts it"
-    if os.environ.get("ARGOEXEC_TEST_REAL") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+            client.create_container(self.container)

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
 import subprocess
-import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pytest
+from tests.servers.process import await_ready, free_port, installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_START = 60.0
 _BUCKET = "artifacts"
 
 
@@ -37,9 +32,9 @@ class Gcs:
     @contextlib.contextmanager
     def started(cls, directory: Path) -> Iterator[Gcs]:
         """Start one whose data is below ``directory``; it is killed at the end."""
-        argv = [python(), "-m", "gcp_storage_emulator", "-d", str(directory / "data"), "start", "-q"]
-        with socket.create_server(("127.0.0.1", 0)) as held:
-            port = held.getsockname()[1]
+        program = installed("gcp-storage-emulator", "ARGOEXEC_SERVERS_PYTHON")
+        argv = [program, "-m", "gcp_storage_emulator", "-d", str(directory / "data"), "start", "-q"]
+        port = free_port()
         directory.mkdir(parents=True, exist_ok=True)
         with (directory / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -51,11 +46,14 @@ class Gcs:
             )
         server = cls(f"http://127.0.0.1:{port}")
         try:
-            _await(process, server.url, directory / "log")
+            await_ready("the emulator", [process], [directory / "log"], server._look, (OSError,))
             yield server
         finally:
             process.kill()
             process.wait()
+
+    def _look(self) -> None:
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{self.url}/", timeout=5).close()
 
 
 def service_account(token_uri: str) -> str:
@@ -75,28 +73,3 @@ def service_account(token_uri: str) -> str:
             "token_uri": token_uri,
         }
     )
-
-
-def python() -> str:
-    """The interpreter of the servers; without it the test is skipped by name, and fails in ``make test-real``."""
-    found = os.environ.get("ARGOEXEC_SERVERS_PYTHON")
-    if found and os.access(found, os.X_OK):
-        return found
-    reason = "needs gcp-storage-emulator: make test-real starts it"
-    if os.environ.get("ARGOEXEC_TEST_REAL") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def _await(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    until = time.monotonic() + _START
-    while True:
-        try:
-            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{url}/", timeout=5).close()
-            return
-        except (urllib.error.URLError, OSError) as error:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.05)
-            if process.returncode is not None or time.monotonic() > until:
-                tail = log.read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"the emulator does not come up ({error}):\n{tail}") from error

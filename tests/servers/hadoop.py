@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from tests.servers.kdc import REALM
+from tests.servers.process import free_ports
 from tests.servers.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Hadoop:
             place.mkdir(parents=True)
             (place / "web.xml").write_text('<web-app version="2.4" xmlns="http://java.sun.com/xml/ns/j2ee"></web-app>')
         host = "localhost" if kdc else "127.0.0.1"
-        rpc, http, transfer, ipc, data_http = (f"{host}:{port}" for port in _free_ports(5))
+        rpc, http, transfer, ipc, data_http = (f"{host}:{port}" for port in free_ports(5))
         site = _site(directory, rpc, http, [transfer, ipc, data_http])
         if kdc is None:
             # Clients that go by names, as WebHDFS does, find the data node at 127.0.0.2; what transfers data to it by
@@ -271,8 +271,3 @@ def _xml(values: Mapping[str, str]) -> str:
         f"<property><name>{name}</name><value>{escape(value)}</value></property>\n" for name, value in values.items()
     )
     return f"<configuration>\n{properties}</configuration>\n"
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        return [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count)]

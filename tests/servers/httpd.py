@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
-import ssl
 import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
+
+from tests.servers.loopback import Loopback, LoopbackHandler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ class Request:
     whole: bool = True
 
 
-class Httpd:
+class Httpd(Loopback):
     """Answers ``target`` with its script, one answer after another; the last one stays. 404 without a script.
 
     It closes every connection after one answer, and never answers ``Expect: 100-continue`` before the body, unless it
@@ -62,15 +62,8 @@ class Httpd:
         self.closing = threading.Event()
         self._lock = threading.Lock()
         self._asked = threading.Condition(self._lock)
-        self._server = _Server(("127.0.0.1", 0), self)
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*certificate)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.endpoint = f"127.0.0.1:{self._server.server_address[1]}"
-        self.url = f"{'https' if certificate else 'http'}://{self.endpoint}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True)
-        self._thread.start()
+        super().__init__(_Handler, certificate, joined=True)
+        self.url = self.origin
 
     def on(self, target: str, *answers: Answer) -> str:
         """Set the script of a target; gives its URL."""
@@ -97,39 +90,17 @@ class Httpd:
             script = self.scripts.get(target)
             return bool(script) and script[min(self.asked[target] + 1, len(script)) - 1].early
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__exit__()
 
 
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = False  # joined by server_close: nothing outlives a test
-
-    def __init__(self, address: tuple[str, int], owner: Httpd) -> None:
-        super().__init__(address, _Handler)
-        self.owner = owner
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up, or refuses the certificate, is part of a test."""
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _Server
-
+class _Handler(LoopbackHandler):
     def handle_expect_100(self) -> bool:
         if self.server.owner.answers_early(self.path):
             self._answer_to(b"")
             return False
         return super().handle_expect_100() if self.server.owner.grants else True
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        pass
 
     def _answer(self) -> None:
         if self.headers.get("Transfer-Encoding") != "chunked":

@@ -30,6 +30,8 @@ class Oss:
         token: the security token that it wants besides the signature; empty for none.
         failures: answered instead, in this order: status and code.
         refusals: the same for every request whose target has these words in it.
+        spoiled: whether the last byte of what is read is another than that of the object.
+        encoding: the `Content-Encoding` of what is read.
     """
 
     token: str = ""
@@ -39,6 +41,8 @@ class Oss:
     failures: list[tuple[int, str]] = field(default_factory=list)
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    spoiled: bool = False
+    encoding: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
@@ -133,6 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(412, "PreconditionFailed")
             return
         headers = {"ETag": etag, "x-oss-hash-crc64ecma": _crc(data)}
+        if self.oss.encoding:
+            headers["Content-Encoding"] = self.oss.encoding
+        if self.oss.spoiled:
+            data = data[:-1] + bytes([data[-1] ^ 1])
         wanted = self.headers.get("Range", "").removeprefix("bytes=").partition("-")[0]
         if wanted:
             headers["Content-Range"] = f"bytes {wanted}-{len(data) - 1}/{len(data)}"

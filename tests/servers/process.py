@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _START = 30.0
+_READY = 60.0
 
 
 def needs(what: str, *programs: str) -> str:
@@ -35,11 +36,62 @@ def needs(what: str, *programs: str) -> str:
     return found[0] or ""
 
 
+def installed(what: str, variable: str, program: str = "") -> str:
+    """The program that an environment variable names, else ``program`` on the PATH.
+
+    Without it the test is skipped by name, and fails in `make test-real`. It is used wherever it is there: nobody has
+    it by chance.
+    """
+    found = os.environ.get(variable) or shutil.which(program)
+    if found and os.access(found, os.X_OK):
+        return found
+    reason = f"needs {what}: make test-real starts it"
+    if os.environ.get("ARGOEXEC_TEST_REAL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def free_port() -> int:
     """A TCP port of loopback that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port: int = held.getsockname()[1]
-        return port
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """So many different ones."""
+    with contextlib.ExitStack() as held:
+        return [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count)]
+
+
+def await_ready(
+    what: str,
+    processes: Sequence[subprocess.Popen[bytes]],
+    logs: Sequence[Path],
+    ask: Callable[[], None],
+    not_yet: tuple[type[Exception], ...],
+) -> None:
+    """Ask a server until it does what it is there for, which may take longer than its port.
+
+    Args:
+        what: its name.
+        processes: whose end is the end of waiting, too.
+        logs: what the error quotes.
+        ask: raises one of ``not_yet`` until it is ready.
+        not_yet: what it raises before.
+
+    Raises:
+        RuntimeError: a process has ended, or a minute has passed.
+    """
+    until = time.monotonic() + _READY
+    while True:
+        try:
+            ask()
+            return
+        except not_yet as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                processes[-1].wait(0.05)
+            if any(one.poll() is not None for one in processes) or time.monotonic() > until:
+                tails = "\n".join(f"{log}: {log.read_text(errors='replace')[-2000:]}" for log in logs)
+                raise RuntimeError(f"{what} does not come up ({error}):\n{tails}") from error
 
 
 @contextlib.contextmanager

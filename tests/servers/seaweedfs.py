@@ -10,10 +10,7 @@ import base64
 import contextlib
 import json
 import os
-import shutil
-import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import boto3.session
 import botocore.config
 import botocore.exceptions
-import pytest
+
+from tests.servers.process import await_ready, free_ports, installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +28,6 @@ _PORTS = (
     "master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port",
     "s3.port.grpc", "s3.port.https", "admin.port", "admin.port.grpc",
 )  # fmt: skip
-_START = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +95,7 @@ class SeaweedFS:
         identities = [_as_json("admin", ADMIN), _as_json("reader", READER)]
         config.write_text(json.dumps({"identities": identities, "kms": _KMS}))
         (directory / "iam.json").write_text(json.dumps(_IAM))
-        ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
         with (directory / "log").open("wb") as log:
             process = subprocess.Popen(
                 _command(data, config, ports, certificate),
@@ -110,7 +107,9 @@ class SeaweedFS:
             )
         server = cls(f"127.0.0.1:{ports['s3.port']}", f"127.0.0.1:{ports['s3.port.https']}")
         try:
-            server._await(process, directory / "log")
+            not_yet = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
+            with contextlib.closing(server.client()) as client:
+                await_ready("SeaweedFS", [process], [directory / "log"], lambda: server._store(client), not_yet)
             yield server
         finally:
             process.kill()
@@ -149,35 +148,17 @@ class SeaweedFS:
         url: str = self.client().generate_presigned_url(operation, {"Bucket": self.bucket, "Key": key})
         return url
 
-    def _await(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        """Until an object can be stored: the first needs a volume, which takes longer than the port."""
-        client = self.client()
-        until = time.monotonic() + _START
-        while True:
-            try:
-                with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
-                    client.create_bucket(Bucket=self.bucket)
-                client.put_object(Bucket=self.bucket, Key="ready", Body=b"")
-                client.delete_object(Bucket=self.bucket, Key="ready")
-                client.close()
-                return
-            except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(0.05)
-                if process.returncode is not None or time.monotonic() > until:
-                    tail = log.read_text(errors="replace")[-2000:]
-                    raise RuntimeError(f"SeaweedFS does not come up ({error}):\n{tail}") from error
+    def _store(self, client: Any) -> None:
+        """Something: the first object needs a volume, which takes longer than the port."""
+        with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket=self.bucket)
+        client.put_object(Bucket=self.bucket, Key="ready", Body=b"")
+        client.delete_object(Bucket=self.bucket, Key="ready")
 
 
 def binary() -> str:
     """The program; without it the test is skipped by name, and fails in ``make test-real``."""
-    found = os.environ.get("ARGOEXEC_WEED") or shutil.which("weed")
-    if found and os.access(found, os.X_OK):
-        return found
-    reason = "needs SeaweedFS: make test-real starts it"
-    if os.environ.get("ARGOEXEC_TEST_REAL") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    return installed("SeaweedFS", "ARGOEXEC_WEED", "weed")
 
 
 def _command(data: Path, config: Path, ports: dict[str, int], certificate: tuple[Path, Path] | None) -> list[str]:
@@ -196,8 +177,3 @@ def _command(data: Path, config: Path, ports: dict[str, int], certificate: tuple
 def _as_json(name: str, identity: Identity) -> dict[str, Any]:
     keys = {"accessKey": identity.access_key, "secretKey": identity.secret_key}
     return {"name": name, "credentials": [keys], "actions": list(identity.actions)}
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        return [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count)]

@@ -13,11 +13,9 @@ import json
 import os
 import pwd
 import shutil
-import socket
 import struct
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +25,11 @@ import botocore.config
 import botocore.exceptions
 import pytest
 
+from tests.servers.process import await_ready, free_ports
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_START = 60.0
 _SERVERS = ("account", "container", "object", "proxy")
 _FILTERS = (
     "catch_errors", "gatekeeper", "healthcheck", "cache", "listing_formats", "bulk", "s3api", "tempauth", "slo", "dlo",
@@ -65,22 +64,10 @@ class Swift:
             ),
         )
 
-    def _await(self, processes: list[subprocess.Popen[bytes]], logs: list[Path]) -> None:
-        client = self.client()
-        until = time.monotonic() + _START
-        while True:
-            try:
-                client.create_bucket(Bucket=self.bucket)
-                client.put_object(Bucket=self.bucket, Key="ready", Body=b"")
-                client.delete_object(Bucket=self.bucket, Key="ready")
-                client.close()
-                return
-            except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    processes[-1].wait(0.05)
-                if any(one.poll() is not None for one in processes) or time.monotonic() > until:
-                    tails = "\n".join(f"{log}: {log.read_text(errors='replace')[-1000:]}" for log in logs)
-                    raise RuntimeError(f"Swift does not come up ({error}):\n{tails}") from error
+    def _store(self, client: Any) -> None:
+        client.create_bucket(Bucket=self.bucket)
+        client.put_object(Bucket=self.bucket, Key="ready", Body=b"")
+        client.delete_object(Bucket=self.bucket, Key="ready")
 
 
 @contextlib.contextmanager
@@ -90,9 +77,7 @@ def started(directory: Path) -> Iterator[Swift]:
     memcached = program("memcached")
     device = directory / "srv/disk"
     device.mkdir(parents=True)
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(5)]
-        ports = dict(zip((*_SERVERS, "memcached"), (one.getsockname()[1] for one in sockets), strict=True))
+    ports = dict(zip((*_SERVERS, "memcached"), free_ports(5), strict=True))
     (directory / "swift.conf").write_text("[swift-hash]\nswift_hash_path_suffix = argoexec\n")
     (directory / "memcache.conf").write_text("")
     for name in _SERVERS:
@@ -118,7 +103,9 @@ def started(directory: Path) -> Iterator[Swift]:
                     )
                 )
         server = Swift(f"127.0.0.1:{ports['proxy']}")
-        server._await(processes, logs)
+        not_yet = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
+        with contextlib.closing(server.client()) as client:
+            await_ready("Swift", processes, logs, lambda: server._store(client), not_yet)
         yield server
     finally:
         for process in processes:
