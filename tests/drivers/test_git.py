@@ -721,7 +721,7 @@ def test_a_silent_git_times_out_and_is_gone(tmp_path, secrets, monkeypatch):
     directory = tmp_path / "tree"
     directory.mkdir()
     with pytest.raises(TimedOut):
-        GitDriver({}, secrets, read_timeout=0.3).load_tree("/r", directory)
+        GitDriver({}, secrets, read_timeout=0.1).load_tree("/r", directory)
 
     assert watched.running() == 2
     assert watched.end()
