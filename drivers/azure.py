@@ -130,7 +130,7 @@ class AzureDriver:
             return self._opened(key, offset, version)
 
     def save(self, key: str, stream: BinaryIO, size_hint: int | None) -> None:
-        """One request for what fits 8 MiB, else blocks, which are a blob when their list is committed.
+        """One request for what fits 4 MiB, else blocks, which are a blob when their list is committed.
 
         Azure forgets blocks that nobody has committed after a week; they are never seen.
 

@@ -100,7 +100,7 @@ class GcsDriver:
             return self._opened(key, offset, version)
 
     def save(self, key: str, stream: BinaryIO, size_hint: int | None) -> None:
-        """One request for what fits 8 MiB, else a resumable upload, which is an object when its last part is there.
+        """One request for what fits 4 MiB, else a resumable upload, which is an object when its last part is there.
 
         Raises:
             LifecycleError: what the store answered; a bucket that is not there is a BadRequest.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MIB: Final = 1 << 20
 BLOCK: Final = 4 * MIB  # read by one request; one more is on its way while it is consumed
-PART: Final = 8 * MIB
+PART: Final = 4 * MIB  # up to four of an upload are in memory: eight uploads at once have 128 MiB
 _LATE_PART: Final = 64 * MIB
 _PIECE: Final = MIB  # what is asked of a source at once
 

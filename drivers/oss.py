@@ -134,7 +134,7 @@ class OssDriver:
         return self._body(key, answer)
 
     def save(self, key: str, stream: BinaryIO, size_hint: int | None) -> None:
-        """One request for what fits 8 MiB, else a multipart upload; before it the bucket, where that is asked for.
+        """One request for what fits 4 MiB, else a multipart upload; before it the bucket, where that is asked for.
 
         Raises:
             LifecycleError: what the store answered.
