@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -34,11 +35,11 @@ class Moved:
 
     size: int = 0
     total: int | None = None
-    objects: int = 0
     note: str = ""
     tell: Callable[[int, int | None], None] = field(default=lambda *_: None)
     cancel: Cancel = field(default=NEVER)
     resume: Callable[[Transient, Callable[[], BinaryIO]], BinaryIO] = field(default=_give_up)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, count: int) -> None:
         """More bytes; every chunk comes by here, so here a wish to stop ends a transfer.
@@ -47,8 +48,9 @@ class Moved:
             Cancelled: the token is set.
         """
         self.cancel.check()
-        self.size += count
-        self.tell(self.size, self.total)
+        with self._lock:  # the objects of a directory come in several threads
+            self.size += count
+            self.tell(self.size, self.total)
 
 
 class Resumed(Readable):

@@ -83,7 +83,6 @@ def load(
         return
     with stream:
         moved.cancel.listen(stream.abort)  # a server that says nothing more is not waited for until its time-out
-        moved.objects = 1
         moved.total = stream.size
         content = _checked(Counted(stream, moved.add))
         unpacked = unpack(content, dest, declared, limits, check=moved.cancel.check)
@@ -114,7 +113,6 @@ def _load_objects(
                 while chunk:
                     chunk = chunk[file.write(chunk) :]
             os.fchmod(file.fileno(), 0o644)  # main may run as any user, whatever our umask (spec 7.2, 39)
-        moved.objects += 1
 
     _in_parallel(one, objects, width)
 
@@ -155,7 +153,6 @@ def save_archive(driver: Driver, location: Location, source: Source, level: int 
     chunks = compress(_counted(_steady(source.tar(found)), moved, found if expected else None), level)
     with ChunkReader(chunks) as stream:
         _save(driver, location.key, stream, expected.archived if expected else None)
-    moved.objects = 1
     moved.note = _left_out(found)
 
 
@@ -175,7 +172,6 @@ def save_zip(driver: Driver, location: Location, source: Source, moved: Moved) -
     chunks = _steady(zip_chunks(source.tar(found), source.reopen, found, moved.add))
     with ChunkReader(chunks) as stream:
         _save(driver, location.key, stream, expected.archived if expected else None)
-    moved.objects = 1
     links = f"hard links stored as files of their own: {found.hard_links}" if found.hard_links else ""
     moved.note = "; ".join(note for note in (_left_out(found), links) if note)
 
@@ -196,7 +192,6 @@ def save_files(driver: Driver, location: Location, source: Source, *, width: int
         target = location.join(path) if path else location
         with opened() as stream:
             _save(driver, target.key, _checked(Counted(stream, moved.add)), size)
-        moved.objects += 1
 
     _in_parallel(one, source.files(found), 1 if source.sequential else width)
     moved.note = _left_out(found)
@@ -209,7 +204,6 @@ def save_stream(driver: Driver, location: Location, stream: BinaryIO, moved: Mov
         LifecycleError: from the driver.
     """
     _save(driver, location.key, _checked(Counted(stream, moved.add)), None)
-    moved.objects = 1
 
 
 def _save(driver: Driver, key: str, stream: BinaryIO, size_hint: int | None) -> None:
