@@ -148,8 +148,7 @@ def save_archive(driver: Driver, location: Location, source: Source, level: int 
         LifecycleError: from the driver, or about the source.
     """
     found = TarStats()
-    expected = source.measure()
-    moved.total = expected.bytes if expected else None
+    expected = _measured(source, moved)
     chunks = compress(_counted(_steady(source.tar(found)), moved, found if expected else None), level)
     with ChunkReader(chunks) as stream:
         _save(driver, location.key, stream, expected.archived if expected else None)
@@ -167,13 +166,19 @@ def save_zip(driver: Driver, location: Location, source: Source, moved: Moved) -
     from lifecycle.archive.zip import zip_chunks  # noqa: PLC0415 - 5 ms, on the first zip
 
     found = TarStats()
-    expected = source.measure()
-    moved.total = expected.bytes if expected else None
+    expected = _measured(source, moved)
     chunks = _steady(zip_chunks(source.tar(found), source.reopen, found, moved.add))
     with ChunkReader(chunks) as stream:
         _save(driver, location.key, stream, expected.archived if expected else None)
     links = f"hard links stored as files of their own: {found.hard_links}" if found.hard_links else ""
     moved.note = "; ".join(note for note in (_left_out(found), links) if note)
+
+
+def _measured(source: Source, moved: Moved) -> TarStats | None:
+    """What there will be, which is also the total; ``None`` where only reading it all would tell."""
+    expected = source.measure()
+    moved.total = expected.bytes if expected else None
+    return expected
 
 
 def save_files(driver: Driver, location: Location, source: Source, *, width: int, moved: Moved) -> None:
@@ -184,8 +189,7 @@ def save_files(driver: Driver, location: Location, source: Source, *, width: int
             has no transaction; the artifact is not reported.
     """
     found = TarStats()
-    expected = source.measure()
-    moved.total = expected.bytes if expected else None
+    _measured(source, moved)
 
     def one(file: tuple[str, int | None, Callable[[], BinaryIO]]) -> None:
         path, size, opened = file
