@@ -18,7 +18,6 @@ from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 from uuid import uuid4
 
 from drivers.body import Body
-from drivers.network import causes
 from drivers.objects import (
     BLOCK,
     MIB,
@@ -43,6 +42,7 @@ from lifecycle.errors import (
     Unauthorized,
     Unavailable,
 )
+from lifecycle.network import causes
 from lifecycle.ports import StoredObject
 
 if TYPE_CHECKING:

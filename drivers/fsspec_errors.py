@@ -9,7 +9,6 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from drivers.network import broken
 from lifecycle.errors import (
     BadRequest,
     LifecycleError,
@@ -21,6 +20,7 @@ from lifecycle.errors import (
     Unsupported,
     from_os_error,
 )
+from lifecycle.network import broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable

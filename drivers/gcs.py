@@ -18,7 +18,6 @@ from urllib.parse import quote, urlencode
 
 from drivers.body import Body
 from drivers.http_errors import retry_after
-from drivers.network import causes
 from drivers.objects import (
     BLOCK,
     Answer,
@@ -33,6 +32,7 @@ from drivers.objects import (
     translating,
 )
 from lifecycle.errors import InputError, LifecycleError, NotFound, Unauthorized, Unavailable
+from lifecycle.network import causes
 from lifecycle.ports import StoredObject
 
 if TYPE_CHECKING:

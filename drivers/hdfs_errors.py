@@ -9,7 +9,6 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from drivers.network import broken
 from lifecycle.errors import (
     BadRequest,
     Forbidden,
@@ -21,6 +20,7 @@ from lifecycle.errors import (
     Unavailable,
     Unsupported,
 )
+from lifecycle.network import broken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

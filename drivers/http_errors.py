@@ -6,7 +6,6 @@ import email.utils
 import time
 from typing import TYPE_CHECKING, Final
 
-from drivers.network import broken
 from lifecycle.errors import (
     BadRequest,
     Forbidden,
@@ -17,6 +16,7 @@ from lifecycle.errors import (
     Unavailable,
     Unsupported,
 )
+from lifecycle.network import broken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

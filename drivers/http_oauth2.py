@@ -13,8 +13,8 @@ import urllib3.exceptions
 
 from drivers.http_errors import refused
 from drivers.http_url import basic
-from drivers.network import broken
 from lifecycle.errors import BadRequest, Forbidden, LifecycleError, NotFound, Unauthorized
+from lifecycle.network import broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
-from drivers.network import broken
 from lifecycle.errors import (
     BadRequest,
     Forbidden,
@@ -29,6 +28,7 @@ from lifecycle.errors import (
     Unavailable,
     Unsupported,
 )
+from lifecycle.network import broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping

@@ -12,7 +12,6 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from drivers.body import Body
-from drivers.network import causes
 from drivers.objects import (
     Answer,
     Place,
@@ -37,6 +36,7 @@ from lifecycle.errors import (
     Unavailable,
     Unsupported,
 )
+from lifecycle.network import causes
 from lifecycle.ports import StoredObject
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 import botocore.exceptions as boto
 from botocore.parsers import ResponseParserError
 
-from drivers.network import broken, causes
 from lifecycle.errors import (
     BadRequest,
     CorruptData,
@@ -28,6 +27,7 @@ from lifecycle.errors import (
     Unavailable,
     Unsupported,
 )
+from lifecycle.network import broken, causes
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator

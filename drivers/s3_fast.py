@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from drivers.body import Body
-from drivers.network import broken
+from lifecycle.network import broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable

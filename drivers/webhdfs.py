@@ -20,8 +20,8 @@ from drivers.body import Undecoded
 from drivers.hdfs_errors import ABSENT, Lost, Refused, simple
 from drivers.hdfs_files import Status
 from drivers.hdfs_rpc import ClientProcess
-from drivers.network import broken
 from lifecycle.errors import BadRequest, Unavailable
+from lifecycle.network import broken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

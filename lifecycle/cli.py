@@ -35,12 +35,13 @@ _IN_PODS = ("init", "wait", "version")
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
-_KUBECTL = (
+# client-go's standard flags; the adapters that ask an API server honour them.
+KUBECTL = (
     "as", "as-group", "as-uid", "certificate-authority", "client-certificate", "client-key", "cluster", "context",
     "password", "proxy-url", "request-timeout", "server", "tls-server-name", "token", "user", "username",
 )  # fmt: skip
-_KUBECTL_SWITCHES = ("insecure-skip-tls-verify", "disable-compression")
-_WITH_VALUE = ("namespace", "kubeconfig", "pod-annotations", "loglevel", "gloglevel", "log-format", *_KUBECTL)
+KUBECTL_SWITCHES = ("insecure-skip-tls-verify", "disable-compression")
+_WITH_VALUE = ("namespace", "kubeconfig", "pod-annotations", "loglevel", "gloglevel", "log-format", *KUBECTL)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _set_up_streams()
     # A switch of Go's may stand alone or as --switch=true, and never takes the next word.
-    switches = {f"--{flag}" for flag in _KUBECTL_SWITCHES}
+    switches = {f"--{flag}" for flag in KUBECTL_SWITCHES}
     words = [f"{word}=true" if word in switches else word for word in (sys.argv[1:] if argv is None else argv)]
     parser = _parser(words)
     args, unknown = parser.parse_known_args(words)
@@ -163,10 +164,10 @@ def _add_globals(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
     hidden = argparse.SUPPRESS
     group.add_argument("--kubeconfig", default=default(""), metavar="PATH", help=hidden if suppress else None)
     group.add_argument("-n", "--namespace", default=default(""), help=hidden if suppress else None)
-    for flag in _KUBECTL:
+    for flag in KUBECTL:
         group.add_argument(f"--{flag}", default=default(None), action="append" if flag == "as-group" else "store",
                            help=hidden)  # fmt: skip
-    for flag in _KUBECTL_SWITCHES:
+    for flag in KUBECTL_SWITCHES:
         group.add_argument(f"--{flag}", default=default("false"), help=hidden)
     group.add_argument(
         "--pod-annotations", default=default("/argo/podmetadata/annotations"), metavar="PATH",

@@ -108,6 +108,7 @@ class Pod:
         clock: Clock,
         journal: Journal,
         runtime: Callable[[], Runtime] | None = None,
+        reads_base_layer: bool = True,
         sandbox: Sandbox | None = None,
         launch: Launch | None = None,
         deadline: datetime | None = None,
@@ -125,6 +126,7 @@ class Pod:
             clock: the only source of time.
             journal: told of everything before the next step begins.
             runtime: makes the runtime when a phase needs one.
+            reads_base_layer: whether that will be able to read what main writes outside of its mounts.
             sandbox: starts the containers, in a local run.
             launch: what it starts.
             deadline: when the step must be over, UTC.
@@ -138,6 +140,7 @@ class Pod:
         self.drivers = drivers
         self.clock = clock
         self.journal = journal
+        self.reads_base_layer = reads_base_layer
         self.sandbox = sandbox
         self.launch = launch
         self.deadline = deadline

@@ -9,7 +9,7 @@ what their client library raises where they meet it, and decide nothing about re
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 
     from lifecycle.clock import Cancel
     from lifecycle.secret import SecretReader
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surroundings:
+    """What is around this process in its pod: what adapters are made from, before anything is asked of anybody.
+
+    Attributes:
+        pod: the pod's own name.
+        environ: the environment (spec 1.3).
+        annotations: the file of the downward API (spec 1.5.1).
+        kube: kubectl's flags as they were given, ``kubeconfig`` and ``namespace`` among them (spec 1.2).
+    """
+
+    pod: str
+    environ: Mapping[str, str]
+    annotations: Path
+    kube: Mapping[str, Any] = field(default_factory=dict)
 
 
 # --- runtime ----------------------------------------------------------------------------------------------------
@@ -40,7 +57,13 @@ class ExitStatus:
 
 
 class Runtime(Protocol):
-    """The containers of the pod this process belongs to (spec 2)."""
+    """The containers of the pod this process belongs to (spec 2).
+
+    Attributes:
+        reads_base_layer: whether it can read what main writes outside of its mounts.
+    """
+
+    reads_base_layer: ClassVar[bool]
 
     def find_main(self, cancel: Cancel) -> Container:
         """Block until main has started, and take hold of its root, so that it can be read after its end.
@@ -81,6 +104,20 @@ class Runtime(Protocol):
 
     def open_output(self, container: Container, *, combined: bool) -> BinaryIO:
         """What the container wrote: stdout alone, or stdout and stderr in the order they came."""
+
+
+class RuntimeFactory(Protocol):
+    """What the registry's ``module:attr`` of a runtime leads to: its class, as a rule."""
+
+    reads_base_layer: bool
+
+    def from_pod(self, here: Surroundings) -> Runtime:
+        """The runtime of the pod this process is in; what it needs is opened when it is first used.
+
+        Raises:
+            InputError: the environment lacks something.
+            LifecycleError: what else keeps it from working.
+        """
 
 
 @runtime_checkable
@@ -198,6 +235,10 @@ class Report:
 class ControlPlane(Protocol):
     """The side of the pod that the controller talks to."""
 
+    @property
+    def room(self) -> int:
+        """Bytes that the outputs may have as JSON, where they go."""
+
     def template(self) -> dict[str, Any]:
         """The template as the controller wrote it, unknown fields and all.
 
@@ -211,6 +252,12 @@ class ControlPlane(Protocol):
 
     def watch_execution(self, changed: Callable[[], None], cancel: Cancel) -> None:
         """Block until ``cancel``, calling ``changed`` whenever the execution control may be another."""
+
+    def time_left(self) -> float | None:
+        """Seconds until the pod is killed, now that it has been told to stop; ``None`` when nobody has said.
+
+        Asked after a SIGTERM: a deleted pod has its own grace (``kubectl delete --grace-period``), not the template's.
+        """
 
     def report(self, report: Report) -> None:
         """Deliver; doing it twice is the same as once.

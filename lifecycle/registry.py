@@ -17,11 +17,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lifecycle.location import Location
-    from lifecycle.ports import Driver
+    from lifecycle.ports import Driver, Surroundings
 
-RUNTIMES = {"local": "runtimes.local:LocalRuntime"}
-SANDBOXES = {"local": "runtimes.sandbox:LocalSandbox"}
-CONTROL_PLANES = {"local": "runtimes.downward:DownwardControlPlane"}
+RUNTIMES = {
+    "docker": "runtimes.docker:DockerRuntime",
+    "kubelet": "runtimes.kubelet:KubeletRuntime",
+    "k8sapi": "runtimes.k8sapi:KubernetesRuntime",
+    "pns": "runtimes.pns:NamespaceRuntime",
+    "local": "runtimes.local:LocalRuntime",
+}
+SANDBOXES = {"local": "runtimes.sandbox:LocalSandbox", "docker": "runtimes.dockersandbox:DockerSandbox"}
+CONTROL_PLANES = {
+    "local": "runtimes.downward:DownwardControlPlane",
+    "kubernetes": "runtimes.controlplane:PodControlPlane",
+}
 DRIVERS = {
     "s3": "drivers.s3:S3Driver",
     "http": "drivers.http:HttpDriver",
@@ -43,7 +52,7 @@ RENDERERS = {
 }
 
 LATER = {
-    "runtime": ("docker", "kubelet", "k8sapi", "pns", "emissary"),
+    "runtime": ("emissary",),
 }
 """Names of the original that this release does not have yet: asking for one says so."""
 
@@ -88,14 +97,14 @@ def resolve(kind: str, name: str) -> Any:
         raise InputError(f"the {kind} {name!r} cannot be imported from {target}: {error}") from error
 
 
-def drivers(secrets: Path, kubeconfig: str | None = None) -> Callable[[Location], Driver]:
+def drivers(secrets: Path, here: Surroundings | None = None) -> Callable[[Location], Driver]:
     """Makes the driver of a location, anew at every call: credentials are read when they are needed.
 
     Args:
         secrets: the directory of mounted secrets.
-        kubeconfig: of the cluster whose config maps a location may name, empty for the pod's own; ``None`` for none.
+        here: the pod, whose cluster has the config maps that a location may name; ``None`` for none.
     """
-    asked = None if kubeconfig is None else (lambda: resolve("config maps", "kubernetes")(kubeconfig))
+    asked = None if here is None else (lambda: resolve("config maps", "kubernetes")(here))
     reader = SecretReader(secrets, asked)
 
     def make(location: Location) -> Driver:

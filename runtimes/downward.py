@@ -34,6 +34,9 @@ EXECUTION = "workflows.argoproj.io/execution"
 OUTPUTS = "workflows.argoproj.io/outputs"
 NODE_MESSAGE = "workflows.argoproj.io/node-message"
 
+ANNOTATIONS = 256 * 1024
+"""Bytes of all annotations of a pod together, keys and values (spec 1.15)."""
+
 _ZERO_YEAR = 1
 """Go's zero time, 0001-01-01T00:00:00Z, by which the controller asks to terminate (spec 1.9)."""
 _TERMINATION_LOG = 4096
@@ -112,6 +115,15 @@ class DownwardControlPlane:
                 poller.poll()
                 if watched & watch.names():
                     changed()
+
+    @property
+    def room(self) -> int:
+        """As much as a pod's annotations take beside the template (spec 1.15)."""
+        return max(ANNOTATIONS - self._annotations.stat().st_size - 4096, 16 * 1024)
+
+    def time_left(self) -> float | None:
+        """Nobody has said: whoever sends a signal here has no deadline of the kubelet's."""
+        return None
 
     def report(self, report: Report) -> None:
         """Write the patch and the message, each as a whole; what was reported before is replaced.

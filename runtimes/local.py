@@ -13,7 +13,7 @@ import select
 import signal
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from lifecycle.errors import (
     BadRequest,
@@ -30,10 +30,11 @@ from runtimes.inotify import Watch
 from runtimes.records import PodDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Self
 
     from lifecycle.clock import Cancel
+    from lifecycle.ports import Surroundings
     from runtimes.records import ContainerDirectory, Started
 
 POD = "ARGOEXEC_LOCAL_POD"
@@ -45,6 +46,8 @@ _LOST = ExitStatus(137, "lost")
 
 class LocalRuntime:
     """The containers of a pod on this machine."""
+
+    reads_base_layer: ClassVar[bool] = True
 
     def __init__(self, pod_dir: Path) -> None:
         """``pod_dir`` is the sandbox's; it must exist.
@@ -61,13 +64,13 @@ class LocalRuntime:
         self._roots: dict[str, tuple[int, int]] = {}
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+    def from_pod(cls, here: Surroundings) -> Self:
         """The runtime of ``ARGO_CONTAINER_RUNTIME_EXECUTOR=local``.
 
         Raises:
             InputError: the environment does not name the pod directory, or names none.
         """
-        path = environ.get(POD)
+        path = here.environ.get(POD)
         if not path:
             raise InputError(
                 "the local runtime does not know its pod", place=POD,

@@ -10,6 +10,7 @@ import pytest
 from runtimes import kernel
 from tests.servers.bridged import azurite, gcs, sftp
 from tests.servers.clusters import cache_config, hadoop, kdc, kerberized, keytab_config, plain_config
+from tests.servers.containers import dockerd
 from tests.servers.fixtures import (
     artifactory,
     certificate,
@@ -34,6 +35,7 @@ __all__ = [
     "cache_config",
     "certificate",
     "client_certificate",
+    "dockerd",
     "gcs",
     "git_root",
     "gitdaemon",

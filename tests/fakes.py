@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import tarfile
 from collections import Counter
@@ -66,6 +67,8 @@ class FakeContainer:
 
 class FakeRuntime:
     """A pod of fake containers, one of which is ``main``."""
+
+    reads_base_layer = True
 
     def __init__(self, clock: Clock, containers: dict[str, FakeContainer], script: Script | None = None) -> None:
         self.clock = clock
@@ -186,6 +189,14 @@ class FakeControl:
 
     def watch_execution(self, changed: Callable[[], None], cancel: Cancel) -> None:
         self.clock.sleep(1e9, cancel)
+
+    @property
+    def room(self) -> int:
+        return 256 * 1024 - len(json.dumps(self.raw)) - 4096
+
+    def time_left(self) -> float | None:
+        left: float | None = self.script.next("time_left")
+        return left
 
     def report(self, report: Report) -> None:
         self.script.next("report")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifecycle import registry
 from lifecycle.archive.extract import Limits
+from lifecycle.cli import KUBECTL, KUBECTL_SWITCHES
 from lifecycle.clock import SystemClock
 from lifecycle.context import KNOWN_PROXIES, Pod, Settings
 from lifecycle.engine import Engine
@@ -17,6 +18,7 @@ from lifecycle.errors import InputError, LifecycleError
 from lifecycle.files import LocalFiles, PodFiles
 from lifecycle.journal import FileJournal
 from lifecycle.policy import parse_duration
+from lifecycle.ports import Surroundings
 from lifecycle.stopping import arm_deadline, handle_signals
 from lifecycle.table import Verdict
 from lifecycle.template import Template
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from lifecycle.clock import Clock
     from lifecycle.files import Files
     from lifecycle.journal import Journal
-    from lifecycle.ports import ControlPlane
+    from lifecycle.ports import ControlPlane, RuntimeFactory
     from lifecycle.table import Table
 
 log = logging.getLogger("argoexec")
@@ -66,13 +68,17 @@ def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str]) -> 
     name = environ.get("ARGO_POD_NAME", "")
     if not name:
         raise InputError("it is not set", place="ARGO_POD_NAME", remedy="the controller sets it from metadata.name")
-    runtime_name = environ.get("ARGO_CONTAINER_RUNTIME_EXECUTOR") or "docker"
-    runtime = registry.resolve("runtime", runtime_name)
+    here = surroundings(name, args, environ)
+    runtime: RuntimeFactory = registry.resolve("runtime", environ.get("ARGO_CONTAINER_RUNTIME_EXECUTOR") or "docker")
     clock = SystemClock()
     local = environ.get("ARGOEXEC_LOCAL_POD")
-    reported = Path(local) / "reported.json" if local else None
     # The termination message is written once, at the end, and also when the report could not be delivered.
-    control: ControlPlane = registry.resolve("control plane", "local")(Path(args.pod_annotations), reported)
+    if local:
+        control: ControlPlane = registry.resolve("control plane", "local")(
+            here.annotations, Path(local) / "reported.json"
+        )
+    else:
+        control = registry.resolve("control plane", "kubernetes").from_pod(here)
     template = Template(control.template())
     secrets = environ.get("ARGOEXEC_SECRETS")
     files: Files = LocalFiles.read(Path(local), Path(secrets) if secrets else None) if local else PodFiles()
@@ -82,13 +88,21 @@ def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str]) -> 
         template=template,
         files=files,
         control=control,
-        drivers=registry.drivers(files.secrets, None if local else args.kubeconfig),
+        drivers=registry.drivers(files.secrets, None if local else here),
         clock=clock,
         journal=_journal(Path(environ.get("ARGOEXEC_JOURNAL") or default), clock),
-        runtime=lambda: runtime.from_environ(environ),
+        runtime=lambda: runtime.from_pod(here),
+        reads_base_layer=runtime.reads_base_layer,
         deadline=deadline(environ),
         settings=settings(environ),
     )
+
+
+def surroundings(pod: str, args: argparse.Namespace, environ: Mapping[str, str]) -> Surroundings:
+    """What adapters are made from, out of the command line and the environment."""
+    flags = ("kubeconfig", "namespace", *KUBECTL, *KUBECTL_SWITCHES)
+    kube = {flag: value for flag in flags if (value := getattr(args, flag.replace("-", "_")))}
+    return Surroundings(pod, environ, Path(args.pod_annotations), kube)
 
 
 class _NullJournal:

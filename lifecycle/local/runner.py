@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lifecycle.stay import Stay
     from lifecycle.table import Event
 
+_ANNOTATIONS = 256 * 1024
 SUCCEEDED, FAILED, ERROR = "Succeeded", "Failed", "Error"
 """Argo's node phases, not to be confused with the phases of a lifecycle."""
 
@@ -263,6 +264,16 @@ class LocalControl:
     def watch_execution(self, changed: Callable[[], None], cancel: Cancel) -> None:  # noqa: ARG002 - it never changes
         """Block until ``cancel``."""
         cancel.wait(None)
+
+    @property
+    def room(self) -> int:
+        """As much as a pod's annotations take beside the template, so that what runs here runs there."""
+        size = len(json.dumps(self._template, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
+        return max(_ANNOTATIONS - size - 4096, 16 * 1024)
+
+    def time_left(self) -> float | None:
+        """Nobody kills it."""
+        return None
 
     def report(self, report: Report) -> None:
         """Write the file, whole or not at all.

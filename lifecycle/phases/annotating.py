@@ -15,23 +15,20 @@ if TYPE_CHECKING:
     from lifecycle.context import Pod
     from lifecycle.stay import Stay
 
-ANNOTATION_LIMIT = 256 * 1024
-"""Bytes of all annotations of a pod together (spec 1.15); the template takes its share."""
-
 
 def annotate(pod: Pod, stay: Stay) -> None:
     """Report; what does not fit is found before the API refuses it, the largest first, and the rest is reported."""
     # Without main there are no outputs; a controller that reads them once must not find empty ones.
     outputs = report.outputs(pod.template, pod.found) if pod.found.main is not None else {}
-    budget = max(ANNOTATION_LIMIT - _size(pod.template.raw) - 4096, 16 * 1024)
+    budget = pod.control.room
     for note in _cut_result(outputs, budget):
         stay.note(note)
     for name, size in _drop_largest(outputs, budget):
         stay.fail(
             Failure.of(
                 BadRequest(
-                    f"its {size} bytes do not fit into the pod's annotations",
-                    remedy="save it as an artifact: parameters and results have 256 KiB together",
+                    f"its {size} bytes do not fit into the {budget} that the outputs of this pod have together",
+                    remedy="save it as an artifact",
                 ),
                 phase=stay.phase.state,
                 item=name,
@@ -66,7 +63,7 @@ def _cut_result(outputs: dict[str, Any], budget: int) -> list[str]:
     while raw and (over := _size(outputs) - budget) > 0:
         raw = raw[max(over // 6, 1024) :]
         outputs["result"] = raw.decode(errors="ignore")
-    return [f"only the last {len(raw)} bytes of the result fit into the pod's annotations"]
+    return [f"only the last {len(raw)} bytes of the result fit into the {budget} that all outputs have"]
 
 
 def _drop_largest(outputs: dict[str, Any], budget: int) -> list[tuple[str, int]]:

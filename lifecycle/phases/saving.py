@@ -11,7 +11,6 @@ from lifecycle import transfer
 from lifecycle.errors import BadRequest, LifecycleError, NotFound
 from lifecycle.location import Location
 from lifecycle.outcome import ItemState
-from lifecycle.phases.annotating import ANNOTATION_LIMIT
 from lifecycle.phases.loading import moving
 from lifecycle.ports import RootHolder
 from lifecycle.source import HeldSource, MirrorSource, RuntimeSource
@@ -81,7 +80,7 @@ def _parameter(pod: Pod, stay: Stay, parameter: Parameter, number: int) -> Task:
                 source_of(pod, path) as source,
                 source.open_file() as file,
             ):
-                data = _read_whole(file, path)
+                data = _read_whole(file, path, pod.control.room)
         except (LifecycleError, OSError) as error:
             if default is None:
                 raise
@@ -104,13 +103,13 @@ def _written(remedy: str) -> Iterator[None]:
         raise NotFound(error.message, remedy=remedy) from error.__cause__
 
 
-def _read_whole(file: BinaryIO, path: str) -> bytes:
+def _read_whole(file: BinaryIO, path: str, room: int) -> bytes:
     data = bytearray()
     while chunk := file.read(64 * 1024):
         data += chunk
-        if len(data) > ANNOTATION_LIMIT:
+        if len(data) > room:
             raise BadRequest(
-                f"{path} is larger than the {ANNOTATION_LIMIT // 1024} KiB that all outputs of a pod may have",
+                f"{path} is larger than the {room // 1024} KiB that all outputs of this pod may have",
                 remedy="make it an artifact",
             )
     return bytes(data)

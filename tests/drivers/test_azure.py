@@ -15,7 +15,6 @@ from aiohttp import ClientOSError
 
 from drivers.azure import AzureDriver, _account
 from drivers.conformance import Bytes, DriverConformance, Store
-from drivers.network import broken
 from drivers.objects import BLOCK
 from lifecycle.errors import (
     BadRequest,
@@ -28,6 +27,7 @@ from lifecycle.errors import (
     Unavailable,
     Unsupported,
 )
+from lifecycle.network import broken
 from lifecycle.ports import StoredObject
 from tests.servers.azurite import KEY, Azurite
 from tests.servers.httpd import Answer, Httpd

@@ -16,7 +16,7 @@ import pytest
 
 from lifecycle.clock import NEVER, Cancel, terminated
 from lifecycle.errors import BadRequest, InputError, MainNotStarted, NotFound, StorageFull, Terminated, Unsupported
-from lifecycle.ports import Container, ContainerSpec, Mount
+from lifecycle.ports import Container, ContainerSpec, Mount, Surroundings
 from runtimes import sandbox as sandbox_module
 from runtimes.local import POD, LocalRuntime
 from runtimes.records import PodDirectory, Process
@@ -73,9 +73,11 @@ def test_what_is_no_regular_file_is_refused_without_hanging(pod, path: str, make
 def test_another_process_finds_waits_and_reads(pod, volume):
     code = """if True:
         import os, sys
+        from pathlib import Path
         from lifecycle.clock import NEVER
+        from lifecycle.ports import Surroundings
         from runtimes.local import LocalRuntime
-        runtime = LocalRuntime.from_environ(os.environ)
+        runtime = LocalRuntime.from_pod(Surroundings("pod", os.environ, Path("annotations")))
         print("watching", flush=True)
         main = runtime.find_main(NEVER)
         print([one.name for one in runtime.others()], flush=True)
@@ -175,9 +177,9 @@ def test_the_death_of_the_sandbox_s_process_is_told_to_who_waits_for_main(tmp_pa
 
 def test_a_pod_directory_must_be_named_and_be_there(tmp_path):
     with pytest.raises(InputError, match=POD):
-        LocalRuntime.from_environ({})
+        LocalRuntime.from_pod(Surroundings("pod", {}, tmp_path))
     with pytest.raises(InputError, match="nothing"):
-        LocalRuntime.from_environ({POD: str(tmp_path / "nothing")})
+        LocalRuntime.from_pod(Surroundings("pod", {POD: str(tmp_path / "nothing")}, tmp_path))
 
 
 def test_an_unknown_container_is_not_found(pod):

@@ -1,4 +1,4 @@
-"""What a broken connection means. The http and s3 drivers ask here, so that one failure has one meaning.
+"""What a broken connection means. Drivers and runtimes ask here, so that one failure has one meaning.
 
 Client libraries wrap the kernel's and OpenSSL's errors two to four times, each in its own way; what happened is
 the innermost one. It is told by its type, never by its text.

@@ -1,0 +1,45 @@
+# Kubernetes 1.20 with dockershim, the last Debian has the source of: built from Debian's source package by Debian's
+# Go, because nothing else here offers a kubelet. Five to ten minutes once, then from the cache.
+debian golang-go dpkg-dev rsync etcd-server gcc libc6-dev
+
+kubernetes_version=1.20.2
+
+install_kubernetes() {
+  local name=kubernetes-$kubernetes_version
+  cached "$name" _kubernetes
+  export ARGOEXEC_KUBERNETES=$cache/$name
+}
+
+_kubernetes() {
+  local work=$1/build
+  mkdir -p "$work/home"
+  (cd "$work" && _kubernetes_source)
+  echo "building Kubernetes $kubernetes_version from Debian's source package; about five minutes …"
+  (
+    cd "$work"
+    dpkg-source -x kubernetes_*.dsc source >/dev/null 2>&1
+    cd source
+    mkdir -p .go/src/k8s.io
+    ln -sfn ../../.. .go/src/k8s.io/kubernetes
+    printf "KUBE_GIT_%s='%s'\n" COMMIT debian TREE_STATE clean VERSION v$kubernetes_version MAJOR 1 MINOR 20 >../version
+    export KUBE_GIT_VERSION_FILE=$work/version GOPATH=$PWD/.go HOME=$work/home GOCACHE=$work/go-cache
+    export GO111MODULE=off GOPROXY=off CGO_ENABLED=0
+    make WHAT="cmd/kube-apiserver cmd/kubelet cmd/kube-controller-manager" GOLDFLAGS="-s -w" >"$work/make.log" 2>&1 ||
+      { tail -n 40 "$work/make.log" >&2; exit 1; }
+  )
+  mkdir -p "$1/bin"
+  cp "$work"/source/_output/local/bin/linux/*/{kube-apiserver,kubelet,kube-controller-manager} "$1/bin/"
+  gcc -Os -static -o "$1/bin/pause" "$work/source/build/pause/linux/pause.c"
+  chmod -R u+w "$work"
+  rm -rf "$work"
+}
+
+# The sources are asked for in a file of their own, which goes again. It is deb822 with the Signed-By of Debian's own
+# entry: a one-line .list without it makes every later apt call fail.
+_kubernetes_source() (
+  list=/etc/apt/sources.list.d/argoexec-tests.sources
+  trap 'rm -f "$list"' EXIT
+  sed 's/^Types:.*/Types: deb-src/' /etc/apt/sources.list.d/debian.sources >"$list"
+  apt-get update -qq
+  apt-get source -qq --download-only kubernetes </dev/null >/dev/null 2>&1
+)
