@@ -88,6 +88,7 @@ class Findings:
     main: Container | None = None
     exit: ExitStatus | None = None
     result: str | None = None
+    data: Any = None
     parameters: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
     from lifecycle.expression.nodes import Node
 
+_LOOK_UP: Final = 4096
+"""Steps between two looks at the world, a few milliseconds."""
+
 _CHARACTERS: Final = 16
 """Characters that cost as much as an element of an array."""
 
@@ -53,18 +56,24 @@ class Limits:
     room: int = 4_000_000
 
 
-def evaluate(text: str, variables: Mapping[str, Any], limits: Limits | None = None) -> Any:
+def evaluate(
+    text: str,
+    variables: Mapping[str, Any],
+    limits: Limits | None = None,
+    look_up: Callable[[], None] = lambda: None,
+) -> Any:
     """The value of an expression.
 
     Args:
         text: the expression.
         variables: what it may name; JSON values.
         limits: what it may cost.
+        look_up: called every few thousand steps; what it raises ends the evaluation.
 
     Raises:
         ExpressionError: it is none, does not fit its data, or costs too much; the place is named.
     """
-    return _Evaluation(text, variables, limits or Limits()).value(parse(text))
+    return _Evaluation(text, variables, limits or Limits(), look_up).value(parse(text))
 
 
 @dataclass(slots=True)
@@ -83,7 +92,8 @@ class _Nil(Exception):
 class _Evaluation:
     """One evaluation: its names, its predicates' elements, and what is left of its limits."""
 
-    def __init__(self, text: str, variables: Mapping[str, Any], limits: Limits) -> None:
+    def __init__(self, text: str, variables: Mapping[str, Any], limits: Limits, look_up: Callable[[], None]) -> None:
+        self._look_up = look_up
         self._text = text
         self._names = dict(variables)
         self._scopes: list[_Scope] = []
@@ -93,6 +103,8 @@ class _Evaluation:
 
     def value(self, node: Node) -> Any:
         self._steps -= 1
+        if not self._steps % _LOOK_UP:
+            self._look_up()
         if self._steps < 0:
             raise self._error(node, f"it takes more than {self._limits.steps} steps", "look at fewer elements")
         try:
