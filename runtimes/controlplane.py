@@ -273,7 +273,8 @@ def _overdue(state: PodState) -> bool:
     if limit is None or started is None:
         return False
     # Whole seconds: the deadline may seem one second away.
-    return (datetime.fromtimestamp(time.time(), UTC) - datetime.fromisoformat(started)).total_seconds() >= limit - 1
+    lived = datetime.fromtimestamp(time.time(), UTC) - datetime.fromisoformat(started)
+    return lived.total_seconds() >= float(limit) - 1
 
 
 def _grace(text: str | None) -> float | None:

@@ -23,6 +23,7 @@ together have 2 to 4 KiB."""
 _MESSAGE: Final = 4096
 """Bytes of the longest message of a report."""
 
+API: Final = "argoproj.io/v1alpha1"
 RESULT_ROOM: Final = 1024 * 1024
 """Bytes of a task result's outputs. etcd takes 1.5 MiB for an object, managed fields and all (measured: see ADR 29);
 the controller copies them into the workflow, which has the same limit and much else in it."""
@@ -142,11 +143,12 @@ class TaskResult:
         from runtimes.api import MERGE_PATCH, AlreadyExists  # noqa: PLC0415 - 40 ms, for who has something to report
 
         api, resource = self._pod.api, "workflowtaskresults"
-        path = f"/apis/argoproj.io/v1alpha1/namespaces/{api.namespace}/{resource}"
+        path = f"/apis/{API}/namespaces/{api.namespace}/{resource}"
         metadata = _metadata(self._pod.here)
+        body: dict[str, Any]
         said = {"outputs": dict(report.outputs)}
         if not self._made:
-            body = {"apiVersion": "argoproj.io/v1alpha1", "kind": "WorkflowTaskResult", "metadata": metadata} | said
+            body = {"apiVersion": API, "kind": "WorkflowTaskResult", "metadata": metadata, **said}
             try:
                 api.call("create", path, resource, body=body)
             except AlreadyExists:
@@ -155,7 +157,7 @@ class TaskResult:
             else:
                 self._made = True
                 return
-        body = {"metadata": {"labels": metadata["labels"]}} | said
+        body = {"metadata": {"labels": metadata["labels"]}, **said}
         try:
             api.call("patch", f"{path}/{self._node}", resource, body=body, content_type=MERGE_PATCH)
         except NotFound as error:
@@ -177,7 +179,7 @@ def _metadata(here: Surroundings) -> dict[str, Any]:
         labels["workflows.argoproj.io/controller-instanceid"] = instance
     metadata: dict[str, Any] = {"name": environ["ARGO_NODE_ID"], "labels": labels}
     if uid := environ.get("ARGO_WORKFLOW_UID"):
-        owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": environ["ARGO_WORKFLOW_NAME"]}
+        owner = {"apiVersion": API, "kind": "Workflow", "name": environ["ARGO_WORKFLOW_NAME"]}
     elif uid := environ.get("ARGO_POD_UID"):
         # Results of a pod that is removed before the controller looks are lost (spec 7.4 #97): only without a workflow.
         owner = {"apiVersion": "v1", "kind": "Pod", "name": here.pod}
