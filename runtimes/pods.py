@@ -142,6 +142,7 @@ class PodWatch:
         self._state: PodState | None = None
         self._error: LifecycleError | None = None
         self._version = ""
+        self._listeners: list[Callable[[PodState], None]] = []
 
     @classmethod
     def of(cls, here: Surroundings) -> Self:
@@ -166,6 +167,10 @@ class PodWatch:
             LifecycleError: as :meth:`ApiServer.call`.
         """
         return PodState(self._api.call("get", f"{self._path}/{self.name}", "pods"))
+
+    def listen(self, told: Callable[[PodState], None]) -> None:
+        """Call ``told`` with each state that is seen from now on; that alone begins no watch."""
+        self._listeners.append(told)
 
     def wait_for(self, test: Callable[[PodState], T | None], cancel: Cancel, timeout: float | None = None) -> T | None:
         """Block until ``test`` gives something of the pod; ``None`` after ``timeout`` seconds.
@@ -273,6 +278,8 @@ class PodWatch:
         with self._changed:
             self._state = state
             self._changed.notify_all()
+        for told in tuple(self._listeners):
+            told(self._state)
 
 
 @lru_cache(maxsize=8)
