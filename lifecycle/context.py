@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lifecycle.files import Files
     from lifecycle.journal import Journal
     from lifecycle.location import Location
+    from lifecycle.manifest import Order
     from lifecycle.ports import (
         Container,
         ContainerSpec,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Driver,
         ExecutionControl,
         ExitStatus,
+        Objects,
         Runtime,
         Sandbox,
     )
@@ -89,6 +91,8 @@ class Findings:
     exit: ExitStatus | None = None
     result: str | None = None
     data: Any = None
+    order: Order | None = None
+    objects: list[dict[str, Any]] = field(default_factory=list)
     parameters: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -110,6 +114,7 @@ class Pod:
         journal: Journal,
         runtime: Callable[[], Runtime] | None = None,
         reads_base_layer: bool = True,
+        objects: Callable[[], Objects] | None = None,
         sandbox: Sandbox | None = None,
         launch: Launch | None = None,
         deadline: datetime | None = None,
@@ -128,6 +133,7 @@ class Pod:
             journal: told of everything before the next step begins.
             runtime: makes the runtime when a phase needs one.
             reads_base_layer: whether that will be able to read what main writes outside of its mounts.
+            objects: makes the port to the cluster's objects, for `resource` templates.
             sandbox: starts the containers, in a local run.
             launch: what it starts.
             deadline: when the step must be over, UTC.
@@ -142,6 +148,7 @@ class Pod:
         self.clock = clock
         self.journal = journal
         self.reads_base_layer = reads_base_layer
+        self.objects = objects
         self.sandbox = sandbox
         self.launch = launch
         self.deadline = deadline
@@ -156,6 +163,7 @@ class Pod:
         self.execution: ExecutionControl | None = None
         self._runtime = runtime
         self._made: Runtime | None = None
+        self._cluster: Objects | None = None
         self._lock = threading.Lock()
 
     @property
@@ -167,6 +175,16 @@ class Pod:
                     raise RuntimeError("this lifecycle was given no runtime")
                 self._made = self._runtime()
             return self._made
+
+    @property
+    def cluster(self) -> Objects:
+        """The objects of the cluster; the port is made when a `resource` template first needs it."""
+        with self._lock:
+            if self._cluster is None:
+                if self.objects is None:
+                    raise RuntimeError("this lifecycle was given no cluster")
+                self._cluster = self.objects()
+            return self._cluster
 
     @property
     def main_failed(self) -> bool:

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import urllib3
 
 from lifecycle.errors import (
+    AlreadyExists,
     BadRequest,
     Forbidden,
     LifecycleError,
@@ -61,10 +62,6 @@ logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 class Conflict(Transient):
     """Somebody else has changed the object meanwhile (409)."""
-
-
-class AlreadyExists(BadRequest):
-    """An object of that name is there (409, reason AlreadyExists)."""
 
 
 class Gone(Transient):

@@ -140,7 +140,8 @@ class TaskResult:
         """
         if not report.outputs:
             return
-        from runtimes.api import MERGE_PATCH, AlreadyExists  # noqa: PLC0415 - 40 ms, for who has something to report
+        from lifecycle.errors import AlreadyExists  # noqa: PLC0415
+        from runtimes.api import MERGE_PATCH  # noqa: PLC0415 - 40 ms, for who has something to report
 
         api, resource = self._pod.api, "workflowtaskresults"
         path = f"/apis/{API}/namespaces/{api.namespace}/{resource}"
