@@ -85,11 +85,20 @@ class Launch:
 
 @dataclass(slots=True)
 class Findings:
-    """What the phases have found out, for those that follow; becomes the report."""
+    """What the phases have found out, for those that follow; becomes the report.
+
+    Attributes:
+        main: the container, once it was found.
+        ran: whether what stands for main in a pod without one has been done.
+        data: the value that a `data` template's expressions are applied to.
+        order: what a `resource` template asks for.
+        objects: what it has made or read, in order.
+    """
 
     main: Container | None = None
     exit: ExitStatus | None = None
     result: str | None = None
+    ran: bool = False
     data: Any = None
     order: Order | None = None
     objects: list[dict[str, Any]] = field(default_factory=list)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lifecycle.condition import Requirement
+    from lifecycle.files import Files
     from lifecycle.template import Template
 
 ACTIONS: Final = ("get", "create", "apply", "replace", "patch", "delete")
@@ -183,7 +184,7 @@ def _judge_outputs(outputs: list[Any]) -> None:
             jqfilter.check(program, place=f"{place}.jqFilter")
 
 
-def text_of(template: Template, files: Any) -> bytes:
+def text_of(template: Template, files: Files) -> bytes:
     """The manifest's text: the template's own, or that of an input artifact (spec 4.2, v3.4).
 
     Raises:

@@ -6,6 +6,7 @@ the client's typed models would drop the fields they do not know (ADR 21). What 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
@@ -275,6 +276,11 @@ class Answer:
             yield from whole
         if rest:
             yield rest
+
+    def abort(self) -> None:
+        """End a read that blocks, from another thread."""
+        with contextlib.suppress(ValueError, OSError):  # it is at its end already
+            self.raw.shutdown()
 
     def close(self) -> None:
         """Let go; the connection is of no more use when it was not read to its end."""

@@ -7,9 +7,7 @@ not guessed (upstream's is, spec 7.4 #96). Its bodies are dicts: a field that th
 from __future__ import annotations
 
 import json
-import tempfile
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lifecycle.errors import BadRequest, InputError, LifecycleError
@@ -93,7 +91,10 @@ class ClusterObjects:
         path = resource.path(namespace=found["metadata"].get("namespace"))
         name = found["metadata"]["name"]
         watch: ObjectWatch[Mapping[str, Any]] = ObjectWatch(self._api, path, resource.name, name, lambda one: one)
-        watch.wait_for(lambda state: settled(state) or None, cancel)
+        try:
+            watch.wait_for(lambda state: settled(state) or None, cancel)
+        finally:
+            watch.close()
 
     # --- the client ---------------------------------------------------------------------------------------------------
 
@@ -115,11 +116,9 @@ class ClusterObjects:
         for name, value in (*self._api.headers().items(), *known.impersonate):
             if name not in {"Accept", "Authorization"}:
                 client.set_default_header(name, value)
-        self._directory = tempfile.TemporaryDirectory(prefix="argoexec-")
-        # Its cache is a file: one of another cluster, or of another day, would know other kinds.
         configuration.refresh_api_key_hook = self._refresh
         self._refresh(configuration)
-        return self._translated("get", "/apis", "", DynamicClient, client, str(Path(self._directory.name) / "kinds"))
+        return self._translated("get", "/apis", "", DynamicClient, client, "/dev/null/none", _kinds())
 
     def _refresh(self, configuration: Any) -> None:
         """Tokens of service accounts are rotated."""
@@ -226,6 +225,17 @@ class ClusterObjects:
             raise broken(f"{verb} {path}: the API server at {self._api.base}", error) from error
         except LifecycleError:
             raise
+
+
+def _kinds() -> Any:
+    """A discoverer without its file: one of another cluster, or of another day, would know other kinds."""
+    from kubernetes.dynamic import LazyDiscoverer  # noqa: PLC0415 - is loaded with the client
+
+    class Kinds(LazyDiscoverer):
+        def _write_cache(self) -> None:
+            pass
+
+    return Kinds
 
 
 def _names(resource: Any) -> set[str]:

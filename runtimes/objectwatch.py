@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from lifecycle.clock import Cancel
-    from runtimes.api import ApiServer
+    from runtimes.api import Answer, ApiServer
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -34,8 +34,6 @@ _FIRST, _CAP, _FACTOR = 0.5, 30.0, 2.0
 """Seconds of the back-off between two watches that broke or closed early."""
 _STEADY: Final = 10.0
 """Seconds after which a watch that closes is a good one: servers close each in the end."""
-NOBODY: Final = threading.Event()
-"""Is never set: a back-off is nobody's to cut short, the thread is a daemon."""
 
 
 class ObjectWatch(Generic[S]):
@@ -54,7 +52,7 @@ class ObjectWatch(Generic[S]):
         resource: str,
         name: str,
         see: Callable[[Mapping[str, Any]], S],
-        pause: Callable[[float], object] = NOBODY.wait,
+        pause: Callable[[float], object] | None = None,
     ) -> None:
         """Nothing is asked yet.
 
@@ -70,7 +68,8 @@ class ObjectWatch(Generic[S]):
         self._api = api
         self._resource = resource
         self._see = see
-        self._pause = pause
+        self._over = threading.Event()
+        self._pause = pause or self._over.wait
         self._listening: WeakSet[Cancel] = WeakSet()
         self._path = path
         self._changed = threading.Condition()
@@ -79,6 +78,7 @@ class ObjectWatch(Generic[S]):
         self._error: LifecycleError | None = None
         self._version = ""
         self._listeners: list[Callable[[S], None]] = []
+        self._answer: Answer | None = None
 
     @property
     def seen(self) -> S | None:
@@ -124,6 +124,13 @@ class ObjectWatch(Generic[S]):
                     return None
                 self._changed.wait(left)
 
+    def close(self) -> None:
+        """Nobody will ask again: the watch ends, and its connection."""
+        self._over.set()
+        answer = self._answer
+        if answer is not None:
+            answer.abort()
+
     # --- the thread -----------------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
@@ -139,7 +146,7 @@ class ObjectWatch(Generic[S]):
 
     def _run(self) -> None:
         pause = 0.0
-        while True:
+        while not self._over.is_set():
             began = time.monotonic()
             try:
                 for event in self._events():
@@ -148,6 +155,8 @@ class ObjectWatch(Generic[S]):
                 log.debug("%s", error)
                 self._version = ""  # begin with the object as it is
             except Transient as error:
+                if self._over.is_set():
+                    return
                 log.warning("the %s cannot be watched: %s", self.kind, error)
             except Exception as error:  # noqa: BLE001 - a thread has no caller: whoever waits is told
                 known = error if isinstance(error, LifecycleError) else LifecycleError(f"the watch failed: {error!r}")
@@ -179,9 +188,13 @@ class ObjectWatch(Generic[S]):
             # Its own version is none to watch from: that of one that has not changed for long is too old.
             self._show(self.get())
         with self._api.open("watch", self._path, self._resource, query=query, silence=_WATCH + 15.0) as answer:
-            for line in answer.lines():
-                if line.strip():
-                    yield _event(line)
+            self._answer = answer
+            try:
+                for line in answer.lines():
+                    if line.strip():
+                        yield _event(line)
+            finally:
+                self._answer = None
 
     def _take(self, event: Mapping[str, Any]) -> None:
         kind, found = event["type"], event["object"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from lifecycle.errors import MainNotStarted, NotFound
 from lifecycle.ports import ExitStatus
 from runtimes.api import ApiServer
-from runtimes.objectwatch import NOBODY, ObjectWatch
+from runtimes.objectwatch import ObjectWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -107,7 +107,7 @@ class PodWatch(ObjectWatch[PodState]):
 
     kind = "pod"
 
-    def __init__(self, api: ApiServer, name: str, pause: Callable[[float], object] = NOBODY.wait) -> None:
+    def __init__(self, api: ApiServer, name: str, pause: Callable[[float], object] | None = None) -> None:
         """Nothing is asked yet; ``pause`` waits between two watches."""
         super().__init__(api, f"/api/v1/namespaces/{api.namespace}/pods", "pods", name, PodState, pause)
 

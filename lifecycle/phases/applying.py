@@ -36,6 +36,7 @@ def apply(pod: Pod, stay: Stay) -> None:
         stay.perform(Task(item, partial(_perform, pod, stay, item, named), ItemState.DONE))
         if item.state is not ItemState.DONE:
             return
+    pod.found.ran = True
 
 
 def _perform(pod: Pod, stay: Stay, item: Item, change: Change) -> None:

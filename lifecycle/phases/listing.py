@@ -41,7 +41,7 @@ def list_source(pod: Pod, stay: Stay) -> None:
             if len(keys) > LISTED:
                 raise BadRequest(f"there are more than {LISTED} objects", remedy="give the source a longer key")
         item.note = f"{len(keys)} objects"
-        pod.found.data = keys
+        pod.found.data, pod.found.ran = keys, True
 
     stay.perform(Task(item, work, ItemState.LOADED))
 
