@@ -18,7 +18,7 @@ from lifecycle.errors import InputError, LifecycleError
 from lifecycle.files import LocalFiles, PodFiles
 from lifecycle.journal import FileJournal
 from lifecycle.policy import parse_duration
-from lifecycle.ports import Surroundings
+from lifecycle.ports import EarlyRuntime, Surroundings
 from lifecycle.stopping import arm_deadline, handle_signals
 from lifecycle.table import Verdict
 from lifecycle.template import Template
@@ -70,6 +70,8 @@ def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str]) -> 
         raise InputError("it is not set", place="ARGO_POD_NAME", remedy="the controller sets it from metadata.name")
     here = surroundings(name, args, environ)
     runtime: RuntimeFactory = registry.resolve("runtime", environ.get("ARGO_CONTAINER_RUNTIME_EXECUTOR") or "docker")
+    if table.name == "wait" and isinstance(runtime, EarlyRuntime):
+        runtime.begin()
     clock = SystemClock()
     local = environ.get("ARGOEXEC_LOCAL_POD")
     # The termination message is written once, at the end, and also when the report could not be delivered.
