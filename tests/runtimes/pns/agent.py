@@ -123,6 +123,7 @@ def main() -> None:
             result = getattr(agent, method)(*given)
         except Exception as error:
             result = error
+        del cancels[call], given
         answer(call, result)
 
     while True:
@@ -131,7 +132,8 @@ def main() -> None:
         except EOFError:
             return
         if method == "cancel":
-            cancels[call].set(*arguments)
+            if call in cancels:
+                cancels[call].set(*arguments)
             continue
         cancels[call] = Cancel()
         threading.Thread(target=work, args=(call, method, arguments), daemon=True).start()
