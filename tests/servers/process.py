@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,6 +116,52 @@ def started_process(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@dataclass
+class Daemon:
+    """A process that can be taken away for a while, and comes back."""
+
+    argv: Sequence[str | Path]
+    log: Path
+    port: int = 0
+    path: Path | None = None
+    """A Unix socket, in place of a port."""
+    ready: Callable[[subprocess.Popen[bytes]], None] = lambda _: None
+    """Waits for what it is there for, which may take longer than its port."""
+    _running: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it serves."""
+        environment = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "HOME": str(self.log.parent)}
+        one = started_process(self.argv, self.log, environment, port=self.port, path=self.path)
+        self._process = self._running.enter_context(one)
+        self.ready(self._process)
+
+    def stop(self) -> None:
+        """Kill it."""
+        self._running.close()
+        self._process = None
+
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """It is not there: connections are refused. Afterwards it is again, with what it has stored."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes connections, and says nothing."""
+        assert self._process
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
 
 
 def _answers(port: int, path: Path | None) -> bool:
