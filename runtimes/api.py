@@ -114,6 +114,7 @@ class ApiServer:
         query: Sequence[tuple[str, str]] = (),
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
+        within: float = _ANSWER,
     ) -> dict[str, Any]:
         """One request and its whole answer.
 
@@ -124,6 +125,7 @@ class ApiServer:
             query: in order; a name may occur more than once.
             body: is sent as JSON.
             content_type: of the body.
+            within: seconds for the connection, and for each piece of the answer.
 
         Raises:
             NotFound, Forbidden, Unauthorized, BadRequest, AlreadyExists: another attempt would end the same way.
@@ -131,7 +133,7 @@ class ApiServer:
         """
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {} if data is None else {"Content-Type": content_type}
-        response = self._request(verb, path, resource, query, data, headers, _ANSWER, preload=True)
+        response = self._request(verb, path, resource, query, data, headers, within, preload=True)
         try:
             answer: dict[str, Any] = json.loads(response.data)
         except ValueError as error:
@@ -181,7 +183,7 @@ class ApiServer:
         try:
             response = self._pool.request(
                 _METHODS.get(verb, "GET"), url, body=body, headers=wanted, preload_content=preload, redirect=False,
-                timeout=urllib3.Timeout(connect=_CONNECT, read=silence),
+                timeout=urllib3.Timeout(connect=min(_CONNECT, silence or _CONNECT), read=silence),
             )  # fmt: skip
             if response.status >= 300:
                 text = response.data  # read here: it may break as well

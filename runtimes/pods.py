@@ -119,6 +119,7 @@ class PodWatch:
         self._state: PodState | None = None
         self._error: LifecycleError | None = None
         self._version = ""
+        self._listeners: list[Callable[[PodState], None]] = []
 
     @classmethod
     def of(cls, here: Surroundings) -> Self:
@@ -143,6 +144,10 @@ class PodWatch:
             LifecycleError: as :meth:`ApiServer.call`.
         """
         return PodState(self._api.call("get", f"{self._path}/{self._name}", "pods"))
+
+    def listen(self, told: Callable[[PodState], None]) -> None:
+        """Call ``told`` with each state that is seen from now on; that alone begins no watch."""
+        self._listeners.append(told)
 
     def wait_for(self, test: Callable[[PodState], T | None], cancel: Cancel, timeout: float | None = None) -> T | None:
         """Block until ``test`` gives something of the pod; ``None`` after ``timeout`` seconds.
@@ -269,6 +274,8 @@ class PodWatch:
             if kind == "DELETED":
                 self._error = NotFound(f"the pod {self._name!r} has been deleted")
             self._changed.notify_all()
+        for told in tuple(self._listeners):
+            told(self._state)
 
 
 @lru_cache(maxsize=8)
