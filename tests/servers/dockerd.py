@@ -96,6 +96,9 @@ class DockerNode:
             f"--docker-endpoint={self.dockerd.url}",
             f"--experimental-dockershim-root-directory={self.directory}/dockershim",
             "--network-plugin=",
+            # cAdvisor waits 5 s for a containerd that is not there.
+            f"--containerd={self.directory}/exec/containerd/containerd.sock",
+            f"--docker={self.dockerd.url}",
         )
 
     def load(self, name: str, rootfs: Path | bytes, env: Mapping[str, str], entrypoint: Sequence[str]) -> None:

@@ -41,6 +41,22 @@ _AUDIT = {
     "omitStages": ["RequestReceived"],
     "rules": [{"level": "Metadata"}],
 }
+_APIS = ",".join(
+    ["api/all=false", "api/v1=true", "batch/v1=true"]
+    + [
+        f"{group}.k8s.io/v1=true"
+        for group in (
+            "apiextensions", "apiregistration", "authentication", "authorization", "coordination", "events", "node",
+            "rbac.authorization", "scheduling", "storage",
+        )
+    ]
+)  # fmt: skip
+"""What pods and the kubelet need: with all of them the server needs twice as long to come up."""
+_NOT_ADMITTED = (
+    "MutatingAdmissionWebhook,ValidatingAdmissionWebhook,DefaultIngressClass,CertificateApproval,"
+    "CertificateSigning,CertificateSubjectRestriction"
+)
+"""Admission by what is left out of the above."""
 _CONTROLLERS = "serviceaccount,serviceaccount-token,namespace,garbagecollector,job"
 
 
@@ -180,17 +196,17 @@ def started(directory: Path, runtime: Callable[[Path, enclosure.Enclosure], tupl
         def control() -> None:
             members["etcd"].start()
             members["apiserver"].start()
+            members["controllers"].start()
 
         def images() -> None:
             daemon.start()
             node.load(PAUSE, _pause(binaries / "pause"), {}, ["/pause"])
             node.load(BUSYBOX, busybox(), {"PATH": "/bin"}, [])
+            members["kubelet"].start()
 
         with ThreadPoolExecutor(2) as both:
             for one in [both.submit(control), both.submit(images)]:
                 one.result()
-        members["kubelet"].start()
-        members["controllers"].start()
         cluster = Cluster(api, node, directory, members, ports["kubelet"], ports["read-only"])
         api.wait("/api/v1/nodes", NODE, _node_ready)
         yield cluster
@@ -236,7 +252,8 @@ def _commands(
             f"--service-account-signing-key-file={accounts}", f"--service-account-key-file={accounts}",
             "--authorization-mode=Node,RBAC", f"--token-auth-file={directory}/tokens",
             "--endpoint-reconciler-type=none", "--allow-privileged=true", f"--audit-policy-file={directory}/audit.json",
-            f"--audit-log-path={directory}/audit.log",
+            f"--audit-log-path={directory}/audit.log", f"--runtime-config={_APIS}",
+            f"--disable-admission-plugins={_NOT_ADMITTED}", "--enable-priority-and-fairness=false",
         ],
         "controllers": [
             binaries / "kube-controller-manager", f"--kubeconfig={configs[1]}", "--bind-address=127.0.0.1",
@@ -256,6 +273,8 @@ def _commands(
             "--enforce-node-allocatable=", "--fail-swap-on=false", "--eviction-hard=",
             "--image-gc-high-threshold=100", "--image-gc-low-threshold=99", "--sync-frequency=1s",
             "--serialize-image-pulls=false", "--oom-score-adj=0", "--resolv-conf=",
+            # Not 10 s, which is what a pod would wait for a node that has just come up; not 5 requests in a second.
+            "--node-status-update-frequency=1s", "--kube-api-qps=200", "--kube-api-burst=400", "--event-qps=0",
             "--make-iptables-util-chains=false",  # else it writes KUBE-* chains into the machine's firewall
             "--feature-gates=DevicePlugins=false",  # their socket is below /var/lib/kubelet, wherever --root-dir is
             f"--volume-plugin-dir={directory}/volume-plugins", *node.kubelet,
