@@ -8,12 +8,16 @@ import pytest
 
 from tests.pods.case import Case
 from tests.pods.fleet import Fleet
+from tests.servers.dockerd import DockerNode
+from tests.servers.image import EXECUTOR, load_containerd, load_docker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.pods.plan import Planned
     from tests.pods.seen import Seen
+    from tests.servers.kubernetes import Cluster
     from tests.servers.nginx import Nginx
     from tests.servers.seaweedfs import SeaweedFS
 
@@ -30,12 +34,18 @@ def fleet_of(request: pytest.FixtureRequest) -> Callable[[str], Fleet]:
             cluster = request.getfixturevalue(CLUSTERS[flavour])
             store: SeaweedFS = request.getfixturevalue("weed")
             web: Nginx = request.getfixturevalue("nginx")
-            image = request.getfixturevalue("executor_image")
-            cluster.load(image.name, image.rootfs, image.env)
-            fleets[flavour] = Fleet.of(cluster, flavour, image.name, store, web)
+            _load(cluster, request.getfixturevalue("executor_archive"))
+            fleets[flavour] = Fleet.of(cluster, flavour, EXECUTOR, store, web)
         return fleets[flavour]
 
     return of
+
+
+def _load(cluster: Cluster, image: Path) -> None:
+    if isinstance(cluster.node, DockerNode):
+        load_docker(cluster.node.dockerd, image)
+    else:
+        load_containerd(cluster.node.socket, image)
 
 
 @pytest.fixture(scope="session")
