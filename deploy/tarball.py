@@ -14,11 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-ENVIRONMENT: Final = (
-    "PATH=/usr/local/bin:/usr/bin:/bin",
-    # An interpreter that need not first find out that C means UTF-8; git and ssh speak English.
-    "LANG=C.UTF-8",
-)
+ENVIRONMENT: Final = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",  # an interpreter need not first find out that C means UTF-8; git and ssh speak English
+}
 COMMAND: Final = ("argoexec",)
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -47,11 +46,12 @@ def image(rootfs: Path, name: str, target: Path, *, user: str = "") -> None:
     """
     with rootfs.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    environment = [f"{key}={value}" for key, value in ENVIRONMENT.items()]
     config = json.dumps({
         "architecture": _ARCHITECTURES.get(os.uname().machine, os.uname().machine),
         "os": "linux",
         "created": "1970-01-01T00:00:00Z",
-        "config": {"Env": list(ENVIRONMENT), "Cmd": list(COMMAND), "User": user, "WorkingDir": "/"},
+        "config": {"Env": environment, "Cmd": list(COMMAND), "User": user, "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
         "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "deploy/rootfs.py"}],
     }).encode()  # fmt: skip

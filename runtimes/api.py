@@ -160,7 +160,7 @@ class ApiServer:
         try:
             answer: dict[str, Any] = json.loads(response.data)
         except ValueError as error:
-            raise Unavailable(f"{_asked(verb, path)}: the answer is no JSON; is that an API server?") from error
+            raise Unavailable(f"{_asked(verb, path)}: the answer is no JSON; is that {self.called}?") from error
         return answer
 
     def open(
@@ -232,16 +232,20 @@ class ApiServer:
             return AlreadyExists(message)
         return _REFUSALS.get(status, BadRequest)(message, remedy=self._remedy(status, verb, path, resource))
 
+    @property
+    def role(self) -> str:
+        """Where a permission is to be granted."""
+        return f"in a Role of the namespace {self.namespace!r}"
+
     def _remedy(self, status: int, verb: str, path: str, resource: str) -> str:
         who = self.credentials.who
         if status == 403:
             group = path.split("/")[2] if path.startswith("/apis/") else ""
             where = f" of the API group {group!r}" if group else ""
-            role = f"a Role of the namespace {self.namespace!r}"
-            return f"grant `{verb}` on `{resource}`{where} to {who}, in {role}"
+            return f"grant `{verb}` on `{resource}`{where} to {who}, {self.role}"
         if status == 401:
             return f"{who} is not known there, or the token has expired"
-        return "it sends us elsewhere: is that an API server?" if status < 400 else ""
+        return f"it sends us elsewhere: is that {self.called}?" if status < 400 else ""
 
 
 class Answer:

@@ -13,7 +13,7 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from weakref import WeakSet
 
 from lifecycle.errors import LifecycleError, MainNotStarted, NotFound, Transient, Unavailable
@@ -113,6 +113,16 @@ class PodState:
         return next((one for one in self.containers() if one.name == name), None)
 
 
+class Pods(Protocol):
+    """Who tells of this pod."""
+
+    def get(self) -> PodState:
+        """As it is now."""
+
+    def wait_for(self, test: Callable[[PodState], T | None], cancel: Cancel, timeout: float | None = None) -> T | None:
+        """Block until ``test`` gives something of it; ``None`` after ``timeout`` seconds."""
+
+
 class PodWatch:
     """The one watch of this process on its own pod; begins with the first question.
 
@@ -190,41 +200,8 @@ class PodWatch:
                 self._changed.wait(left)
 
     def await_main(self, cancel: Cancel, patience: float = PATIENCE) -> ContainerState:
-        """Block until main runs or has run.
-
-        Raises:
-            MainNotStarted: it never will: its image cannot be pulled, its pod has ended …
-            LifecycleError: as :meth:`wait_for`.
-        """
-        stuck: ContainerState | None = None
-        since = 0.0
-
-        def started(pod: PodState) -> ContainerState | None:
-            nonlocal stuck, since
-            main = pod.container(MAIN)
-            if main is not None and main.phase != "waiting":
-                return main
-            if main is not None and main.reason in _NEVER:
-                raise _never(main)
-            if pod.status.get("phase") in {"Failed", "Succeeded"}:
-                why = pod.status.get("message") or pod.status.get("reason") or "the pod has ended"
-                raise MainNotStarted(f"main was never started: {why}")
-            if main is None or main.reason not in _STUCK:
-                stuck = None
-            elif stuck is None:
-                stuck, since = main, time.monotonic()
-            else:
-                stuck = main
-            return None
-
-        while True:
-            # A reason may come and go while nobody looks: each turn waits for what is left of the patience.
-            left = patience if stuck is None else patience - (time.monotonic() - since)
-            if stuck is not None and left <= 0:
-                raise _never(stuck, f" (for {patience:.0f} s)")
-            found = self.wait_for(started, cancel, left)
-            if found is not None:
-                return found
+        """As the function of this name."""
+        return await_main(self, cancel, patience)
 
     # --- the thread -----------------------------------------------------------------------------------------------
 
@@ -308,6 +285,49 @@ class PodWatch:
 @lru_cache(maxsize=8)
 def _shared(kind: Any, here: Surroundings) -> Any:
     return kind(ApiServer.of(here), here.pod)
+
+
+def await_main(pods: Pods, cancel: Cancel, patience: float = PATIENCE) -> ContainerState:
+    """Block until main runs or has run.
+
+    Args:
+        pods: who tells of the pod.
+        cancel: ends the wait.
+        patience: seconds that what may pass may last.
+
+    Raises:
+        MainNotStarted: it never will: its image cannot be pulled, its pod has ended …
+        LifecycleError: as :meth:`PodWatch.wait_for`.
+    """
+    stuck: ContainerState | None = None
+    since = 0.0
+
+    def started(pod: PodState) -> ContainerState | None:
+        nonlocal stuck, since
+        main = pod.container(MAIN)
+        if main is not None and main.phase != "waiting":
+            return main
+        if main is not None and main.reason in _NEVER:
+            raise _never(main)
+        if pod.status.get("phase") in {"Failed", "Succeeded"}:
+            why = pod.status.get("message") or pod.status.get("reason") or "the pod has ended"
+            raise MainNotStarted(f"main was never started: {why}")
+        if main is None or main.reason not in _STUCK:
+            stuck = None
+        elif stuck is None:
+            stuck, since = main, time.monotonic()
+        else:
+            stuck = main
+        return None
+
+    while True:
+        # A reason may come and go while nobody looks: each turn waits for what is left of the patience.
+        left = patience if stuck is None else patience - (time.monotonic() - since)
+        if stuck is not None and left <= 0:
+            raise _never(stuck, f" (for {patience:.0f} s)")
+        found = pods.wait_for(started, cancel, left)
+        if found is not None:
+            return found
 
 
 def ended(pod: PodState, name: str) -> ExitStatus | None:
