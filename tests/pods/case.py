@@ -63,7 +63,8 @@ class Expected:
         reason: why main ended, in the kubelet's word.
         others: exit codes of sidecars.
         objects: what is in the store below the pod's key: bytes, or the entries of a tar.gz.
-        message: words of the message to the controller, in any order; without any there is no message.
+        message: words of the message to the controller, in any order; without any there is no message; ``None``: no
+            matter.
         also: looks at what else there is.
     """
 
@@ -74,7 +75,7 @@ class Expected:
     reason: str = ""
     others: Mapping[str, int] = field(default_factory=dict)
     objects: Mapping[str, bytes | list[Entry]] = field(default_factory=dict)
-    message: tuple[str, ...] = ()
+    message: tuple[str, ...] | None = ()
     also: Callable[[Seen], None] | None = None
 
 
@@ -90,6 +91,7 @@ class Scenario:
         every_contract: each gets a pod of its own.
         account: the service account; ``""`` is the one that may do all it needs.
         deleted: the pod is gone at the end.
+        stuck: the pod never ends, since main never starts; ``wait`` does.
         seconds: by when it must have ended.
     """
 
@@ -104,6 +106,7 @@ class Scenario:
     every_contract: bool = False
     account: str = ""
     deleted: bool = False
+    stuck: bool = False
     seconds: float = 120.0
 
 
