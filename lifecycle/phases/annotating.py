@@ -35,10 +35,13 @@ def annotate(pod: Pod, stay: Stay) -> None:
             )
         )
     pod.found.outputs = outputs
+    message = pod.record.message()
+    if message:
+        pod.tell(message)  # now: the report may be the last thing this process does
     item = stay.item("report", "")
 
     def work() -> None:
-        pod.control.report(Report(outputs=outputs, message=pod.record.message()))
+        pod.control.report(Report(outputs=outputs, message=message))
         item.size = _size(outputs)
 
     stay.perform(Task(item, work, ItemState.DONE))
