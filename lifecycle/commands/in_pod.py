@@ -14,9 +14,10 @@ from lifecycle.cli import KUBECTL, KUBECTL_SWITCHES
 from lifecycle.clock import SystemClock
 from lifecycle.context import KNOWN_PROXIES, Pod, Settings
 from lifecycle.engine import Engine
-from lifecycle.errors import InputError, LifecycleError
+from lifecycle.errors import InputError, classify
 from lifecycle.files import LocalFiles, PodFiles
 from lifecycle.journal import FileJournal
+from lifecycle.outcome import MESSAGE_LIMIT, clip
 from lifecycle.policy import parse_duration
 from lifecycle.ports import Surroundings
 from lifecycle.stopping import arm_deadline, handle_signals
@@ -52,8 +53,11 @@ def run(table: Table, args: argparse.Namespace) -> int:
         with handle_signals(pod):
             arm_deadline(pod)
             verdict = Engine(table, pod, environ=environ).run()
-    except LifecycleError as error:
-        _terminate_with(termination_log, f"{table.name}: {error}")
+    except Exception as error:
+        # Also a defect's: a controller that finds no message guesses at the service account (spec 1.7.9).
+        known = classify(error)
+        remedy = f" — {known.remedy}" if known.remedy else ""
+        _terminate_with(termination_log, f"{table.name}: {known.message}{remedy}")
         raise
     message = pod.record.message()
     if message:
@@ -174,6 +178,7 @@ def _terminate_with(path: Path, message: str) -> None:
     """Leave the message where the kubelet looks for it; a pod without that file is none of the kubelet's."""
     try:
         if path.exists():
-            path.write_text(message)
+            # In place: the kubelet has mounted this very file. It reads 4096 bytes of it, and may cut a character.
+            path.write_text(clip(message, MESSAGE_LIMIT), encoding="utf-8")
     except OSError as error:
         log.warning("the termination message could not be written: %s", error.strerror)
