@@ -25,6 +25,7 @@ from tests.servers.fixtures import (
     sshd,
     weed,
 )
+from tests.servers.image import executor_archive, executor_image, executor_rootfs
 
 # Nothing above imports it: an assertion of the suite then shows its values, as those of a test do.
 pytest.register_assert_rewrite("drivers.conformance")
@@ -37,6 +38,9 @@ __all__ = [
     "client_certificate",
     "cluster",
     "dockerd",
+    "executor_archive",
+    "executor_image",
+    "executor_rootfs",
     "gcs",
     "git_root",
     "gitdaemon",
