@@ -41,11 +41,34 @@ _AUDIT = {
     "omitStages": ["RequestReceived"],
     "rules": [{"level": "Metadata"}],
 }
+_APIS = ",".join(
+    ["api/all=false", "api/v1=true", "batch/v1=true"]
+    + [
+        f"{group}.k8s.io/v1=true"
+        for group in (
+            "apiextensions", "apiregistration", "authentication", "authorization", "coordination", "events", "node",
+            "rbac.authorization", "scheduling", "storage",
+        )
+    ]
+)  # fmt: skip
+"""What pods and the kubelet need: with all of them the server needs twice as long to come up."""
+_NOT_ADMITTED = (
+    "MutatingAdmissionWebhook,ValidatingAdmissionWebhook,DefaultIngressClass,CertificateApproval,"
+    "CertificateSigning,CertificateSubjectRestriction"
+)
+"""Admission by what is left out of the above."""
 _CONTROLLERS = "serviceaccount,serviceaccount-token,namespace,garbagecollector,job"
 
 
 class Node(Protocol):
     """A container runtime of a cluster."""
+
+    name: str
+    """As a container's ID begins: ``docker`` or ``containerd``."""
+
+    @property
+    def socket(self) -> Path:
+        """Where it serves."""
 
     @property
     def kubelet(self) -> Sequence[str]:
@@ -64,7 +87,7 @@ class Cluster:
     node: Node
     directory: Path
     members: Mapping[str, Daemon]
-    """``etcd``, ``apiserver``, ``controllers``, ``kubelet``, and ``dockerd`` or ``containerd``."""
+    """``etcd``, ``apiserver``, ``controllers``, ``kubelet``, and ``runtime``, which is dockerd or containerd."""
     kubelet_port: int
     read_only_port: int
     """Of the kubelet, without authentication."""
@@ -144,7 +167,7 @@ def started(directory: Path, runtime: Callable[[Path, enclosure.Enclosure], tupl
         directory: is made; a Unix socket's path has 107 characters at most, so keep it short.
         runtime: makes the container runtime below a directory, not yet started.
     """
-    binaries = Path(needs("Kubernetes", f"{os.environ.get('ARGOEXEC_KUBERNETES', '')}/bin/kubelet")).parent
+    programs = binaries()
     etcd = needs("etcd", "etcd", "openssl")
     directory.mkdir(parents=True, exist_ok=True)
     certificates = directory / "pki"
@@ -155,11 +178,11 @@ def started(directory: Path, runtime: Callable[[Path, enclosure.Enclosure], tupl
     ca, _ = authority(certificates)
     token = uuid.uuid4().hex
     with contextlib.ExitStack() as stack:
-        inside = stack.enter_context(enclosure.opened(directory, binaries / "pause"))
+        inside = stack.enter_context(enclosure.opened(directory, programs / "pause"))
         node, daemon = runtime(directory / "node", inside)
         api = Api(f"https://127.0.0.1:{ports['api']}", ca, token)
         stack.callback(api.close)
-        argv = _commands(directory, binaries, etcd, ports, api, inside, node)
+        argv = _commands(directory, programs, etcd, ports, api, inside, node)
         members = {
             name: Daemon([*inside.enter, *command], directory / f"{name}.log", port)
             for (name, command), port in zip(
@@ -173,32 +196,37 @@ def started(directory: Path, runtime: Callable[[Path, enclosure.Enclosure], tupl
             lambda: _ready(api),
             (Refused, urllib3.exceptions.HTTPError),
         )
-        members[daemon.log.stem] = daemon
+        members["runtime"] = daemon
         for member in members.values():
             stack.callback(member.stop)
 
         def control() -> None:
             members["etcd"].start()
             members["apiserver"].start()
+            members["controllers"].start()
 
         def images() -> None:
             daemon.start()
-            node.load(PAUSE, _pause(binaries / "pause"), {}, ["/pause"])
+            node.load(PAUSE, _pause(programs / "pause"), {}, ["/pause"])
             node.load(BUSYBOX, busybox(), {"PATH": "/bin"}, [])
+            members["kubelet"].start()
 
         with ThreadPoolExecutor(2) as both:
             for one in [both.submit(control), both.submit(images)]:
                 one.result()
-        members["kubelet"].start()
-        members["controllers"].start()
         cluster = Cluster(api, node, directory, members, ports["kubelet"], ports["read-only"])
         api.wait("/api/v1/nodes", NODE, _node_ready)
         yield cluster
 
 
+def binaries() -> Path:
+    """Where kube-apiserver, kube-controller-manager, kubelet and pause are."""
+    return Path(needs("Kubernetes", f"{os.environ.get('ARGOEXEC_KUBERNETES', '')}/bin/kubelet")).parent
+
+
 def _commands(
     directory: Path,
-    binaries: Path,
+    programs: Path,
     etcd: str,
     ports: Mapping[str, int],
     api: Api,
@@ -227,7 +255,7 @@ def _commands(
             f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}", "--unsafe-no-fsync",
         ],
         "apiserver": [
-            binaries / "kube-apiserver", f"--etcd-servers={clients}", "--bind-address=127.0.0.1",
+            programs / "kube-apiserver", f"--etcd-servers={clients}", "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1", f"--secure-port={ports['api']}", f"--cert-dir={pki}",
             f"--tls-cert-file={serving}", f"--tls-private-key-file={serving_key}", f"--client-ca-file={api.ca}",
             f"--kubelet-client-certificate={client}", f"--kubelet-client-key={client_key}",
@@ -236,16 +264,17 @@ def _commands(
             f"--service-account-signing-key-file={accounts}", f"--service-account-key-file={accounts}",
             "--authorization-mode=Node,RBAC", f"--token-auth-file={directory}/tokens",
             "--endpoint-reconciler-type=none", "--allow-privileged=true", f"--audit-policy-file={directory}/audit.json",
-            f"--audit-log-path={directory}/audit.log",
+            f"--audit-log-path={directory}/audit.log", f"--runtime-config={_APIS}",
+            f"--disable-admission-plugins={_NOT_ADMITTED}", "--enable-priority-and-fairness=false",
         ],
         "controllers": [
-            binaries / "kube-controller-manager", f"--kubeconfig={configs[1]}", "--bind-address=127.0.0.1",
+            programs / "kube-controller-manager", f"--kubeconfig={configs[1]}", "--bind-address=127.0.0.1",
             f"--secure-port={ports['controllers']}", "--port=0", f"--cert-dir={pki}", "--leader-elect=false",
             f"--controllers={_CONTROLLERS}", f"--service-account-private-key-file={accounts}",
             f"--root-ca-file={api.ca}",
         ],
         "kubelet": [
-            binaries / "kubelet", f"--kubeconfig={configs[0]}", f"--hostname-override={NODE}", f"--address={NODE}",
+            programs / "kubelet", f"--kubeconfig={configs[0]}", f"--hostname-override={NODE}", f"--address={NODE}",
             f"--port={ports['kubelet']}", f"--read-only-port={ports['read-only']}",
             f"--healthz-port={ports['healthz']}", f"--root-dir={directory}/kubelet", f"--cert-dir={pki}",
             f"--tls-cert-file={kubelet}", f"--tls-private-key-file={kubelet_key}", f"--client-ca-file={api.ca}",
@@ -256,6 +285,8 @@ def _commands(
             "--enforce-node-allocatable=", "--fail-swap-on=false", "--eviction-hard=",
             "--image-gc-high-threshold=100", "--image-gc-low-threshold=99", "--sync-frequency=1s",
             "--serialize-image-pulls=false", "--oom-score-adj=0", "--resolv-conf=",
+            # Not 10 s, which is what a pod would wait for a node that has just come up; not 5 requests in a second.
+            "--node-status-update-frequency=1s", "--kube-api-qps=200", "--kube-api-burst=400", "--event-qps=0",
             "--make-iptables-util-chains=false",  # else it writes KUBE-* chains into the machine's firewall
             "--feature-gates=DevicePlugins=false",  # their socket is below /var/lib/kubelet, wherever --root-dir is
             f"--volume-plugin-dir={directory}/volume-plugins", *node.kubelet,
