@@ -57,6 +57,7 @@ class PodControlPlane:
         self._file = AnnotationsFile(here.annotations)
         self._by_environment = bool(environ.get("ARGO_TEMPLATE"))
         before_v3 = not self._by_environment and not environ.get("ARGO_CONTAINER_NAME")
+        self._key_only = not before_v3
         self._annotations = PodAnnotations(self._pod, message=before_v3)
         names_node = environ.get("ARGO_NODE_ID") and environ.get("ARGO_WORKFLOW_NAME")
         self._sink: Sink = TaskResult(self._pod) if names_node else self._annotations
@@ -127,6 +128,11 @@ class PodControlPlane:
     def room(self) -> int:
         """Bytes that the outputs may have as JSON, where they go; asks nobody."""
         return self._sink.room
+
+    @property
+    def key_only(self) -> bool:
+        """From v3.0 on the controller knows the store (spec 5.7)."""
+        return self._key_only
 
     def report(self, report: Report) -> None:
         """Deliver; doing it twice is the same as once.
