@@ -10,7 +10,7 @@ import pytest
 from runtimes import kernel
 from tests.servers.bridged import azurite, gcs, sftp
 from tests.servers.clusters import cache_config, hadoop, kdc, kerberized, keytab_config, plain_config
-from tests.servers.containers import dockerd
+from tests.servers.containers import cluster, dockerd, kubernetes_containerd, kubernetes_docker
 from tests.servers.fixtures import (
     artifactory,
     certificate,
@@ -36,6 +36,7 @@ __all__ = [
     "cache_config",
     "certificate",
     "client_certificate",
+    "cluster",
     "dockerd",
     "executor_archive",
     "executor_image",
@@ -49,6 +50,8 @@ __all__ = [
     "kdc",
     "kerberized",
     "keytab_config",
+    "kubernetes_containerd",
+    "kubernetes_docker",
     "nginx",
     "oauth2",
     "plain_config",
