@@ -4,7 +4,7 @@ Which contract it is, is seen from what the pod gives, never from a version numb
 
     template, execution control     ARGO_TEMPLATE: from the environment (v3.2); else the annotations (v2.3)
     report                          ARGO_NODE_ID and ARGO_WORKFLOW_NAME: a task result (v3.3); else annotations
-    node message                    neither ARGO_TEMPLATE nor ARGO_CONTAINER_NAME (v3.0): an annotation as well
+    node message, whole locations   neither ARGO_TEMPLATE nor ARGO_CONTAINER_NAME (v3.0)
 """
 
 from __future__ import annotations
@@ -42,8 +42,6 @@ OFFLOADED: Final = Path("/argo/config/ARGO_TEMPLATE")
 _GRACE: Final = "ARGO_TERMINATION_GRACE_PERIOD_SECONDS"
 _SOON: Final = 1.0
 """Seconds that the question how long we live may take."""
-_WATCHING: Final = frozenset({"k8sapi", "kubelet", "pns"})
-"""Runtimes that may watch the pod; beside them it costs no request to hear of its annotations."""
 
 
 class PodControlPlane:
@@ -213,19 +211,19 @@ class _ExecutionAnnotation:
             self._told.set()
             changed()
 
-        if self._pod.here.environ.get("ARGO_CONTAINER_RUNTIME_EXECUTOR") in _WATCHING:
-            last: list[str | None] = []
+        last: list[str | None] = []
 
-            def look(state: PodState) -> None:
-                text = state.annotations.get(EXECUTION)
-                if last != [text] and cancel.reason is None:
-                    last[:] = [text]
-                    tell()
+        def look(state: PodState) -> None:
+            text = state.annotations.get(EXECUTION)
+            if last != [text] and cancel.reason is None:
+                last[:] = [text]
+                tell()
 
-            try:
-                self._pod.follow().listen(look)
-            except LifecycleError as error:
-                log.warning("the pod cannot be watched: %s", error)
+        try:
+            # Runtimes watch the pod anyway, and tell of the annotation long before the kubelet does.
+            self._pod.follow().listen(look)
+        except LifecycleError as error:
+            log.warning("the pod cannot be watched: %s", error)
         try:
             self._file.watch(tell, cancel)
         except NotFound as error:
