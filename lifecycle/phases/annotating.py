@@ -36,8 +36,7 @@ def annotate(pod: Pod, stay: Stay) -> None:
         )
     pod.found.outputs = outputs
     message = pod.record.message()
-    if message:
-        pod.tell(message)  # now: the report may be the last thing this process does
+    pod.tell(message)  # now: the report may be the last thing this process does
     item = stay.item("report", "")
 
     def work() -> None:

@@ -80,6 +80,8 @@ class _Watch:
         self._item = stay.item("container", "main")
         self._over = Cancel()
         self._sending = Cancel()
+        self._attaching = Cancel()
+        self._detached = False
         self._done = False
         self._reason: Cancelled | None = None
         self._unwanted = False
@@ -101,6 +103,7 @@ class _Watch:
         finally:
             self._over.set(terminated("the wait is over"))
             self._sending.set(terminated("the wait is over"))
+            self._attaching.set(terminated("the wait is over"))
         if self._reason is not None:
             raise self._reason
 
@@ -133,7 +136,18 @@ class _Watch:
         try:
             main = stay.attempt(self._item, self._found, cancel=self._over)
             pod.inbox.put(_Started(main))
-            status = stay.attempt(self._item, lambda: self._attached(main), cancel=self._over)
+        except Cancelled:
+            return
+        except Exception as error:  # noqa: BLE001 - a thread has no caller: it goes to the inbox
+            pod.inbox.put(_Lost(classify(error)))
+        else:
+            self._attend(main, self._attaching)
+
+    def _attend(self, main: Container, cancel: Cancel) -> None:
+        """Wait for main's end."""
+        pod, stay = self._pod, self._stay
+        try:
+            status = stay.attempt(self._item, lambda: self._attached(main, cancel), cancel=cancel)
             pod.inbox.put(_Ended(status))
         except Cancelled:
             return
@@ -149,8 +163,13 @@ class _Watch:
         self._trouble = None
         return main
 
-    def _attached(self, main: Container) -> ExitStatus:
-        status = self._pod.runtime.wait(main, self._over)
+    def _attached(self, main: Container, cancel: Cancel) -> ExitStatus:
+        self._detached = False
+        try:
+            status = self._pod.runtime.wait(main, cancel)
+        except Transient:
+            self._detached = True
+            raise
         if status is None:
             raise Transient("the runtime stopped waiting before main had ended")
         return status
@@ -305,6 +324,12 @@ class _Watch:
         self._heed_grace()
 
     def _sent(self, number: signal.Signals) -> None:
+        if self._detached and self._main is not None:
+            # The runtime is back: main's end must not be noticed only when a back-off of 30 s is over.
+            main = self._main
+            self._attaching.set(terminated("attached again"))
+            self._attaching = cancel = Cancel()
+            self._clock.start(lambda: self._attend(main, cancel), "main")
         if number is signal.SIGKILL:
             self._killed = True
             self._give_up_by(self._clock.monotonic() + AFTER_KILL)
