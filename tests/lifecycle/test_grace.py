@@ -244,7 +244,7 @@ def test_a_control_plane_that_does_not_know_means_the_settings_grace(world):
 
 def test_a_control_plane_that_does_not_answer_means_the_settings_grace_until_it_does(world):
     world.main.ignores = (signal.SIGTERM,)
-    deleted(world, world.after(5.0, 20.0))
+    deleted(world, world.after(5.0, 15.0))
 
     assert world.wait() == 0
     assert world.clock.monotonic() == pytest.approx(2.0 + 10.0)

@@ -1,0 +1,309 @@
+"""The runtime port over a docker daemon, by the Engine API on its socket; no docker command, nothing polls (spec 2.2).
+
+The kubelet labels what it starts with the pod's namespace, name and uid and the container's name: that is how a pod's
+containers are found, in clusters (dockershim, cri-dockerd) as in a local run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
+
+from lifecycle.archive.stream import ChunkReader
+from lifecycle.clock import Cancel, terminated
+from lifecycle.errors import BadRequest, LifecycleError, MainNotStarted, NotFound, Permanent, Unavailable, Unsupported
+from lifecycle.ports import Container, ExitStatus
+from runtimes.dockerapi import Daemon, now
+from runtimes.dockerfiles import Files
+from runtimes.dockerlogs import STDERR, STDOUT, payloads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
+
+    from lifecycle.ports import Surroundings
+    from runtimes.dockerapi import Body
+
+log = logging.getLogger("argoexec")
+
+NAMESPACE: Final = "io.kubernetes.pod.namespace"
+POD: Final = "io.kubernetes.pod.name"
+UID: Final = "io.kubernetes.pod.uid"
+NAME: Final = "io.kubernetes.container.name"
+KIND: Final = "io.kubernetes.docker.type"
+"""``podsandbox`` for the container that holds a pod's network; ``container`` for the others."""
+
+_SANDBOX: Final = "POD"
+_MAIN: Final = "main"
+_OURS: Final = frozenset({_MAIN, "wait"})
+_FIRST, _CAP = 1.0, 60.0
+"""Seconds after which a main that was made, but not started, is looked at again: a start that fails is no event."""
+
+
+class DockerRuntime:
+    """The containers of one pod."""
+
+    reads_base_layer: ClassVar[bool] = True
+
+    def __init__(self, daemon: Daemon, labels: Mapping[str, str], here: Surroundings | None = None) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            daemon: whose containers they are.
+            labels: those that all of the pod's containers have.
+            here: the pod in its cluster, whose API server tells why main does not start; ``None`` for a local run.
+        """
+        self._daemon = daemon
+        self._labels = dict(labels)
+        self._here = here
+        self._files = Files(daemon)
+
+    @classmethod
+    def from_pod(cls, here: Surroundings) -> Self:
+        """The runtime of ``ARGO_CONTAINER_RUNTIME_EXECUTOR=docker``."""
+        labels = {POD: here.pod}
+        if namespace := _namespace(here):
+            labels[NAMESPACE] = namespace
+        if uid := here.environ.get("ARGO_POD_UID"):
+            labels[UID] = uid
+        return cls(Daemon(here.environ), labels, here)
+
+    # --- main begins ----------------------------------------------------------------------------------------------
+
+    def find_main(self, cancel: Cancel) -> Container:
+        """Block until main has started.
+
+        Events of the daemon tell when; the pod's object, where it may be watched, tells that it never will.
+
+        Raises:
+            MainNotStarted: it never will.
+            Cancelled: the token was set.
+            LifecycleError: as :meth:`Daemon.call`.
+        """
+        cancel.check()
+        inbox: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        cancel.listen(lambda: inbox.put(None))
+        over = Cancel()
+        kinds = {"type": ["container"], "event": ["create", "start", "die"]}
+        filters = kinds | {"label": [f"{name}={value}" for name, value in (self._labels | {NAME: _MAIN}).items()]}
+        # Subscribed first, then looked: what starts in between is told. The daemon answers before it subscribes us, but
+        # gives what has happened since.
+        with self._daemon.subscribe(filters, now()) as events:
+            threads = [_start("docker-events", lambda: _forward(events, inbox))]
+            if self._here is not None:
+                here = self._here
+                threads.append(_start("docker-pod", lambda: _ask_cluster(here, over, inbox)))
+            try:
+                return self._await_main(inbox, cancel)
+            finally:
+                over.set(terminated("main is found"))
+                events.abort()
+                for thread in threads:
+                    thread.join()
+
+    def _await_main(self, inbox: queue.SimpleQueue[Exception | None], cancel: Cancel) -> Container:
+        pause = _FIRST
+        while True:
+            cancel.check()
+            main, made = self._main()
+            if main is not None:
+                return main
+            try:
+                told = inbox.get(timeout=pause if made else None)
+                pause = _FIRST
+            except queue.Empty:
+                pause, told = min(_CAP, pause * 2), None
+            if told is not None:
+                cancel.check()
+                main, _ = self._main()  # it may have run and ended meanwhile, which is news to nobody but us
+                if main is not None:
+                    return main
+                raise told
+
+    def _main(self) -> tuple[Container | None, bool]:
+        """Main, if it runs or has run; and whether it has been made at least.
+
+        Raises:
+            MainNotStarted: the daemon could not start it.
+        """
+        found = next((one for one in self._pod() if one["Labels"].get(NAME) == _MAIN), None)
+        if found is None:
+            return None, False
+        if found.get("State") != "created":
+            return Container(_MAIN, found["Id"]), True
+        with contextlib.suppress(NotFound):  # the kubelet may remove one that it could not start
+            state = self._daemon.inspect(found["Id"])["State"]
+            if state["Status"] != "created":
+                return Container(_MAIN, found["Id"]), True
+            if state.get("Error"):
+                raise MainNotStarted(
+                    f"main cannot be started: {state['Error']}",
+                    remedy="correct its command, working directory or mounts: see what the image has",
+                )
+        return None, True
+
+    # --- containers -----------------------------------------------------------------------------------------------
+
+    def wait(self, container: Container, cancel: Cancel, timeout: float | None = None) -> ExitStatus | None:
+        """Block until it has ended; the daemon has its whole output by then.
+
+        Raises:
+            NotFound: it has been removed, and nobody knows how it ended.
+            Cancelled: the token was set.
+            Unavailable: the connection broke, or the daemon is away.
+        """
+        try:
+            code = self._daemon.wait(container.id, cancel, timeout)
+        except NotFound as error:
+            raise NotFound(
+                f"the container {container.name} has been removed: how it ended is not known",
+                remedy="see what removes containers on that node: the kubelet keeps those of a pod that runs",
+            ) from error
+        if code is None:
+            return None
+        try:
+            state = self._daemon.inspect(container.id)["State"]
+        except NotFound:  # removed since; its code is known
+            return ExitStatus(code)
+        return ExitStatus(code, "OOMKilled" if state.get("OOMKilled") else "")
+
+    def others(self) -> Sequence[Container]:
+        """Every container of the pod that runs, but main, wait and the one that holds its network."""
+        running = self._pod(ended=False)
+        return [Container(name, one["Id"]) for one in running if (name := one["Labels"].get(NAME, "")) not in _OURS]
+
+    def signal(self, container: Container, number: int) -> None:
+        """Send it to the container's first process.
+
+        Raises:
+            LifecycleError: as :meth:`Daemon.call`.
+        """
+        self._daemon.kill(container.id, number)
+
+    def _pod(self, *, ended: bool = True) -> list[dict[str, Any]]:
+        """The pod's containers, the newest first.
+
+        A pod of the same name may have been there before: the newest container, which is at least ours, has the uid.
+
+        Raises:
+            BadRequest: pods of that name are in several namespaces, and nobody has said in which we are.
+        """
+        found = self._daemon.containers(self._labels, ended=ended)
+        if len(namespaces := {one["Labels"].get(NAMESPACE, "") for one in found}) > 1:
+            raise BadRequest(
+                f"there are pods {self._labels[POD]!r} in the namespaces {', '.join(sorted(namespaces))}",
+                remedy="say which one: give the pod a service account's token, or --namespace",
+            )
+        uid = found[0]["Labels"].get(UID) if found else None
+        return [
+            one
+            for one in found
+            if one["Labels"].get(UID) == uid
+            and one["Labels"].get(KIND) != "podsandbox"
+            and one["Labels"].get(NAME) != _SANDBOX
+        ]
+
+    # --- what it leaves -------------------------------------------------------------------------------------------
+
+    def open_file(self, container: Container, path: str) -> BinaryIO:
+        """A regular file of the container, links followed inside it.
+
+        Raises:
+            NotFound: there is none.
+            BadRequest: it is a directory, a special file, or a link that leads nowhere but to itself.
+            Permanent: the container has been removed.
+        """
+        return self._files.open_file(container, path)
+
+    def open_tar(self, container: Container, path: str) -> BinaryIO:
+        """The path as a tar stream, as the daemon makes it.
+
+        Raises:
+            NotFound, BadRequest, Permanent: as ``open_file``.
+        """
+        return self._files.open_tar(container, path)
+
+    def open_output(self, container: Container, *, combined: bool) -> BinaryIO:
+        """What it has written so far; all of it once ``wait`` has returned.
+
+        A terminal (``tty: true``) has one stream: both go into it.
+
+        Raises:
+            Unsupported: the daemon's logging driver keeps nothing that could be read.
+            Permanent: the container has been removed.
+        """
+        try:
+            config = self._daemon.inspect(container.id)
+            path = f"/containers/{container.id}/logs"
+            terminal = bool(config["Config"].get("Tty"))
+            stderr = combined or terminal
+            query = {"stdout": 1, "stderr": int(stderr), "follow": 0, "timestamps": 0, "tail": "all"}
+            body = self._daemon.stream("GET", path, query)
+        except NotFound as error:
+            raise gone(container) from error
+        except Unsupported as error:
+            driver = config["HostConfig"].get("LogConfig", {}).get("Type", "")
+            raise Unsupported(
+                f"the output of {container.name} cannot be read: the logging driver {driver!r} keeps none",
+                remedy="set log-driver to json-file, local or journald in the daemon.json of the nodes, or let main "
+                "write what is wanted into a file",
+            ) from error
+        pieces = iter(body.read1, b"")
+        wanted = frozenset({STDOUT, STDERR} if combined else {STDOUT})
+        return ChunkReader(pieces if terminal else payloads(pieces, wanted=wanted), body.close)
+
+
+def gone(container: Container) -> LifecycleError:
+    """Of a container that has been removed: not the NotFound that `optional` forgives."""
+    return Permanent(
+        f"the container {container.name} ({container.id[:12]}) has been removed, and all it left with it",
+        remedy="see what removes containers on that node: the kubelet keeps those of a pod that runs",
+    )
+
+
+def _start(name: str, work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _forward(events: Body, inbox: queue.SimpleQueue[Exception | None]) -> None:
+    """Ring for every event; their end is an error."""
+    try:
+        for line in events.lines():
+            if line.strip():
+                json.loads(line)
+                inbox.put(None)
+        inbox.put(Unavailable("the docker daemon has ended its events"))
+    except Exception as error:  # noqa: BLE001 - a thread has no caller: whoever waits is told
+        inbox.put(error)
+
+
+def _ask_cluster(here: Surroundings, over: Cancel, inbox: queue.SimpleQueue[Exception | None]) -> None:
+    """Ring when the pod's object says that main has started; tell when it says that main never will."""
+    from runtimes.pods import PodWatch  # noqa: PLC0415 - a local run has no cluster, and no use for its client
+
+    try:
+        PodWatch.of(here).await_main(over)
+        inbox.put(None)
+    except MainNotStarted as error:
+        inbox.put(error)
+    except LifecycleError as error:
+        if over.reason is None:
+            log.info("the pod's object is not watched, the docker daemon alone tells when main starts: %s", error)
+
+
+def _namespace(here: Surroundings) -> str:
+    """The pod's: kubectl's flag, or what the service account's files say."""
+    from runtimes.credentials import SERVICE_ACCOUNT  # noqa: PLC0415 - as above
+
+    if named := here.kube.get("namespace"):
+        return str(named)
+    try:
+        return (SERVICE_ACCOUNT / "namespace").read_text().strip()
+    except OSError:
+        return ""
