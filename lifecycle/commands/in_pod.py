@@ -82,7 +82,7 @@ def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str], tel
     runtime: RuntimeFactory = registry.resolve("runtime", runtime_name)
     clock = SystemClock()
     local = environ.get("ARGOEXEC_LOCAL_POD")
-    # The termination message is written once, at the end, and also when the report could not be delivered.
+    # The termination message is this module's, not the control plane's: it is left also when no report can be sent.
     if local:
         control: ControlPlane = registry.resolve("control plane", "local")(
             here.annotations, Path(local) / "reported.json"

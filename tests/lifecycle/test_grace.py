@@ -201,13 +201,16 @@ def test_the_message_is_left_for_the_kubelet_before_everything_that_may_be_the_l
     assert seen == [f"terminated by SIGTERM; {lost}", "terminated by SIGTERM"]
 
 
-def test_main_that_does_not_die_of_kill_is_not_waited_for_and_what_it_wrote_is_saved(world):
+def test_a_main_whose_end_is_not_told_is_not_waited_for_and_what_it_wrote_is_saved(world):
+    """A kubelet tells of no container's end before all of a deleted pod have ended."""
     world.main.signal = world.main.signals.append
     deleted(world, 30.0)
 
-    assert world.wait() == 1
+    assert world.wait() == 0
+    assert world.main.signals == [signal.SIGTERM, signal.SIGKILL]
     assert world.clock.monotonic() == pytest.approx(2.0 + 19.5)
-    assert world.message.startswith("terminated by SIGTERM; waiting: main: main still runs after SIGKILL")
+    assert world.message == "terminated by SIGTERM"
+    assert world.states["container main"] == "reported"
     assert world.states["artifact large"] == "reported"
 
 
