@@ -19,7 +19,7 @@ from lifecycle.unreachable import refuse
 
 if TYPE_CHECKING:
     from lifecycle.context import Pod
-    from lifecycle.ports import Container, ExitStatus
+    from lifecycle.ports import Container, ExecutionControl, ExitStatus
     from lifecycle.stay import Stay
 
 AFTER_KILL = 10.0
@@ -51,14 +51,14 @@ class _Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
-    number: signal.Signals
+class _Read:
+    control: ExecutionControl | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Unsent:
+class _Sent:
     number: signal.Signals
-    error: LifecycleError
+    error: LifecycleError | None = None
 
 
 def wait(pod: Pod, stay: Stay) -> None:
@@ -85,6 +85,7 @@ class _Watch:
         self._done = False
         self._reason: Cancelled | None = None
         self._unwanted = False
+        self._reading = self._read_again = False
         self._main: Container | None = None
         self._killed = False
         self._trouble: Exception | None = None
@@ -94,7 +95,7 @@ class _Watch:
     def run(self) -> None:
         pod = self._pod
         self._unwanted = refuse(pod, self._stay)
-        self._reload()
+        self._obey(self._read())
         self._clock.start(self._follow, "main")
         self._clock.start(self._watch_control, "execution control")
         try:
@@ -117,12 +118,12 @@ class _Watch:
                 self._ended(status)
             case _Lost(error):
                 self._lost(error)
-            case _Sent(number):
-                self._sent(number)
-            case _Unsent(number, error):
-                self._unsent(number, error)
+            case _Sent(number, error):
+                self._sent(number, error)
             case ControlChanged():
                 self._reload()
+            case _Read(control):
+                self._was_read(control)
             case Stop(reason):
                 self._stop(reason)
             case GraceKnown():
@@ -198,7 +199,7 @@ class _Watch:
         except Cancelled:
             return
         except Exception as error:  # noqa: BLE001 - a thread has no caller: it goes to the inbox
-            inbox.put(_Unsent(number, classify(error)))
+            inbox.put(_Sent(number, classify(error)))
         else:
             inbox.put(_Sent(number))
 
@@ -240,12 +241,29 @@ class _Watch:
         )
 
     def _reload(self) -> None:
-        """Read the execution control again (spec 1.9); one that cannot be read leaves the last one in force."""
-        pod = self._pod
+        """Read the execution control again (spec 1.9), in a thread: a silent API server must not hide a SIGTERM."""
+        self._read_again = self._reading
+        if not self._reading:
+            self._reading = True
+            self._clock.start(lambda: self._pod.inbox.put(_Read(self._read())), "execution control")
+
+    def _was_read(self, control: ExecutionControl | None) -> None:
+        self._reading = False
+        self._obey(control)
+        if self._read_again:
+            self._reload()
+
+    def _read(self) -> ExecutionControl | None:
+        """The execution control; one that cannot be read leaves the last one in force."""
         try:
-            control = pod.control.execution()
+            return self._pod.control.execution()
         except Exception as error:  # noqa: BLE001 - main runs: nothing that is only about it may end the wait
             self._stay.note(f"the execution control cannot be read: {error}")
+            return None
+
+    def _obey(self, control: ExecutionControl | None) -> None:
+        pod = self._pod
+        if control is None:
             return
         pod.execution = control
         if control.terminate:
@@ -327,7 +345,15 @@ class _Watch:
             self._kill_at, self._give_up_at = None, now + TO_KILL
         self._heed_grace()
 
-    def _sent(self, number: signal.Signals) -> None:
+    def _sent(self, number: signal.Signals, error: LifecycleError | None) -> None:
+        if error is not None and number is signal.SIGKILL:
+            self._lost(error)
+        elif error is not None:
+            self._stay.note(f"{number.name} could not be sent to main: {error}")
+        else:
+            self._was_sent(number)
+
+    def _was_sent(self, number: signal.Signals) -> None:
         if self._detached and self._main is not None:
             # The runtime is back: main's end must not be noticed only when a back-off of 30 s is over.
             main = self._main
@@ -337,12 +363,6 @@ class _Watch:
         if number is signal.SIGKILL:
             self._killed = True
             self._give_up_by(self._clock.monotonic() + AFTER_KILL)
-
-    def _unsent(self, number: signal.Signals, error: LifecycleError) -> None:
-        if number is signal.SIGKILL:
-            self._lost(error)
-        else:
-            self._stay.note(f"{number.name} could not be sent to main: {error}")
 
     # --- when the next step is due --------------------------------------------------------------------------------
 

@@ -192,6 +192,19 @@ def test_an_execution_control_that_cannot_be_read_leaves_the_deadline_in_hand(wo
     assert "the execution control cannot be read: annotations:3: it is not JSON" in world.notes
 
 
+def test_an_execution_control_that_is_slow_to_read_hides_no_sigterm_and_is_read_again_if_it_changed_meanwhile(world):
+    world.main.runs, world.main.ignores = None, (signal.SIGTERM,)
+    world.control.script = Script(execution=[None, world.after(300.0), None])
+    for moment in (10.0, 11.0, 12.0):
+        world.at(moment, lambda: world.pod.inbox.put(ControlChanged()))
+    world.at(20.0, lambda: setattr(world.control, "control", ExecutionControl(terminate=True)))
+    world.at(290.0, world.stop)
+
+    ends(world, 0, "terminated by SIGTERM")
+    assert world.clock.monotonic() == pytest.approx(320.0)
+    assert world.control.script.count["execution"] == 3
+
+
 # --- SIGTERM ------------------------------------------------------------------------------------------------------
 
 
