@@ -100,7 +100,6 @@ SCENARIOS = (
         _in_base_layer,
         lambda case: Expected(wait=1, main=None, message=(case.runtime, "/p", "volume"), also=_early),
         runtimes=NEITHER,
-        every_contract=True,
     ),
     _scenario(
         "base-layer-refused-by-init",

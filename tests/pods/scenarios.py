@@ -309,13 +309,13 @@ SCENARIOS = (
     Scenario("streams", lambda _: _script("echo out; echo err >&2"), _streams_expected, captures=True),
     Scenario("long-result", lambda _: _script(_LONG), _long_expected, captures=True),
     Scenario(
-        "inputs", _inputs, lambda _: Expected(init=0, outputs={"result": _LOOKED}), captures=True, every_contract=True
+        "inputs", _inputs, lambda _: Expected(init=0, outputs={"result": _LOOKED}), captures=True
     ),
     Scenario("into-volume", _into_volume, lambda _: Expected(init=0, outputs={
         "parameters": [{"name": "seen", "value": "640\ndata", "valueFrom": {"path": "/work/seen"}}]
     })),
     Scenario("outputs-in-volume", _in_volume, _outputs_expected, every_contract=True),
-    Scenario("outputs-in-base-layer", _outputs, _outputs_expected, runtimes=BOTH, every_contract=True),
+    Scenario("outputs-in-base-layer", _outputs, _outputs_expected, runtimes=BOTH),
     Scenario(
         "outputs-of-another-user",
         _by_somebody,
