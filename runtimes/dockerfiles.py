@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from lifecycle.errors import LifecycleError
     from lifecycle.ports import Container
-    from runtimes.dockerapi import Body, Daemon
+    from runtimes.dockerapi import Daemon
+    from runtimes.dockerstream import Body
 
 _DIRECTORY: Final = 1 << 31
 _LINK: Final = 1 << 27
@@ -113,10 +114,7 @@ class Files:
         try:
             self._daemon.inspect(container.id)
         except NotFound:
-            return Permanent(
-                f"the container {container.name} ({container.id[:12]}) has been removed, and all it left with it",
-                remedy="see what removes containers on that node: the kubelet keeps those of a pod that runs",
-            )
+            return gone(container)
         return NotFound(f"there is no {path!r} in the container {container.name}")
 
     def _not_followed(self, container: Container, path: str, error: Unavailable) -> LifecycleError:
@@ -139,6 +137,14 @@ class Files:
         return BadRequest(
             f"{path} cannot be followed in the container {container.name}", remedy="do its links lead in a circle?"
         )
+
+
+def gone(container: Container) -> LifecycleError:
+    """Of a container that has been removed: not the NotFound that `optional` forgives."""
+    return Permanent(
+        f"the container {container.name} ({container.id[:12]}) has been removed, and all it left with it",
+        remedy="see what removes containers on that node: the kubelet keeps those of a pod that runs",
+    )
 
 
 def _content(body: Body, path: str) -> Iterator[bytes]:

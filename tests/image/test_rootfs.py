@@ -138,7 +138,7 @@ def test_an_unknown_store_is_refused(capsys, tmp_path):
 def test_what_is_missing_on_the_machine_is_named_with_its_package(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(rootfs.shutil, "which", lambda name: None)
     monkeypatch.setattr(rootfs, "_interpreter", lambda root: None)
-    monkeypatch.setattr(rootfs.distributions, "needed", lambda extras: [])
+    monkeypatch.setattr(rootfs.distributions, "needed", lambda extras, more: [])
 
     status = rootfs.main([str(tmp_path / "tar")])
 

@@ -327,7 +327,7 @@ def test_a_mount_of_an_input_that_was_not_loaded_gets_an_empty_directory(tmp_pat
     class Sandbox:
         started = ()
 
-        def start(self, spec):
+        def start(self, spec, cancel):
             self.started += (spec.name,)
 
         def run_init(self, spec, cancel):
@@ -344,7 +344,7 @@ def test_a_mount_of_an_input_that_was_not_loaded_gets_an_empty_directory(tmp_pat
 
     kubelet.run_init(ContainerSpec(name="first", argv=("x",), env={}, mounts=tuple(mounts[:2])), None)
     assert not (inputs / "absent").exists()
-    kubelet.start(ContainerSpec(name="main", argv=("x",), env={}, mounts=tuple(mounts)))
+    kubelet.start(ContainerSpec(name="main", argv=("x",), env={}, mounts=tuple(mounts)), None)
 
     assert sandbox.started == ("first", "main")
     assert (inputs / "absent").stat().st_mode & 0o7777 == 0o777

@@ -7,6 +7,7 @@ import stat
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from tests.pods.layout import CONTRACTS, RUNTIMES, Json, Options, Side
@@ -58,7 +59,8 @@ class Expected:
     """What must have become of a pod.
 
     Attributes:
-        outputs: the Outputs as they are reported, in the order of their keys; ``None``: nothing is.
+        outputs: the Outputs as they are reported, in the order of their keys; ``...`` stands for anything, ``None`` for
+            nothing.
         init, wait, main: exit codes; ``None``: no such container, or no matter.
         reason: why main ended, in the kubelet's word.
         others: exit codes of sidecars.
@@ -68,7 +70,7 @@ class Expected:
         also: looks at what else there is.
     """
 
-    outputs: Json | None = None
+    outputs: Json | EllipsisType | None = None
     init: int | None = None
     wait: int | None = 0
     main: int | None = 0

@@ -21,6 +21,7 @@ from tests.pods.seen import Seen
 from tests.servers.apiserver import Refused
 from tests.servers.dockerd import DockerNode
 from tests.servers.process import free_ports
+from tests.servers.rbac import documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,16 +38,6 @@ WORKFLOW = "wf"
 _ENDED = {"Succeeded", "Failed"}
 _KINDS = {"Workflow": "workflows", "WorkflowTaskResult": "workflowtaskresults"}
 
-RULES: tuple[dict[str, list[str]], ...] = (
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "watch", "patch"]},
-    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-    {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create", "get"]},
-    {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]},
-)
-NODE_RULES: tuple[dict[str, list[str]], ...] = (
-    {"apiGroups": [""], "resources": ["nodes/proxy", "nodes/log", "nodes/stats"], "verbs": ["get", "create"]},
-)
-
 
 @dataclass(frozen=True)
 class Fleet:
@@ -62,8 +53,9 @@ class Fleet:
     def of(cls, cluster: Cluster, flavour: str, image: str, store: SeaweedFS, web: Nginx) -> Fleet:
         """Make a namespace with all that pods expect in it, and fill the servers."""
         _define(cluster)
-        namespace = cluster.namespace(*RULES)
-        namespace.grant(*NODE_RULES, nodes=True)
+        namespace = cluster.namespace()
+        for runtime in layout.RUNTIMES:
+            _grant(namespace, runtime)
         namespace.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}})
         secret = {"access": store.access_key, "secret": store.secret_key}
         namespace.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}, "stringData": secret})
@@ -71,7 +63,8 @@ class Fleet:
             {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": WORKFLOW}, "spec": {}}
         )
         accounts = f"/api/v1/namespaces/{namespace.name}/serviceaccounts"
-        cluster.api.wait(accounts, "nobody", lambda one: one and one.get("secrets"))
+        for name in ("nobody", *map(account, layout.RUNTIMES)):
+            cluster.api.wait(accounts, name, lambda one: one and one.get("secrets"))
         stage = Stage(
             flavour=flavour,
             s3={"endpoint": store.endpoint, "bucket": store.bucket},
@@ -191,7 +184,25 @@ def archive(content: list[Entry]) -> bytes:
 
 
 def _owned(options: layout.Options, uid: str) -> layout.Options:
-    return replace(options, workflow=WORKFLOW, workflow_uid=uid)
+    given = options.service_account or account(options.wait.runtime)
+    return replace(options, workflow=WORKFLOW, workflow_uid=uid, service_account=given)
+
+
+def account(runtime: str) -> str:
+    """The service account of a runtime's pods."""
+    return f"argoexec-{runtime}"
+
+
+def _grant(namespace: Namespace, runtime: str) -> None:
+    """What a cluster's administrator applies for a runtime, with an account of its own: no verb is another's."""
+    for file in (runtime, "taskresults"):
+        for manifest in documents(file, namespace.name):
+            own = manifest["kind"] == "ServiceAccount"
+            manifest["metadata"]["name"] = account(runtime) if own else f"{manifest['metadata']['name']}-{runtime}"
+            if "roleRef" in manifest:
+                manifest["roleRef"]["name"] += f"-{runtime}"
+                manifest["subjects"][0]["name"] = account(runtime)
+            namespace.apply(manifest)
 
 
 def _define(cluster: Cluster) -> None:

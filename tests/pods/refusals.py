@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.pods.case import MOUNT, NEITHER, VOLUME, Case, Expected, Json, Scenario, shell
 from tests.pods.scenarios import parameter
+from tests.servers.dockerd import BUSYBOX
 
 if TYPE_CHECKING:
     from tests.pods.seen import Seen
@@ -26,8 +27,10 @@ def _in_base_layer(case: Case) -> Json:
 
 
 def _script_in_base_layer(case: Case) -> Json:
-    source = f"echo x > /p; sleep {FOREVER} & wait $!"
-    return _in_base_layer(case) | {"script": shell("") | {"command": ["sh"], "source": source}, "container": None}
+    """With an init container, main need not even start."""
+    template = _in_base_layer(case)
+    del template["container"]
+    return template | {"script": {"image": BUSYBOX, "command": ["sh"], "source": "echo never"}}
 
 
 def _early(seen: Seen) -> None:
@@ -67,7 +70,7 @@ def _unreadable_image(case: Case) -> Json:
 
 
 def _no_command(case: Case) -> Json:
-    return {"name": "t", "container": {"image": shell("")["image"], "command": ["/no/such/program"]}}
+    return {"name": "t", "container": {"image": BUSYBOX, "command": ["/no/such/program"]}}
 
 
 def _reported(case: Case) -> Json:
@@ -97,7 +100,12 @@ SCENARIOS = (
         _in_base_layer,
         lambda case: Expected(wait=1, main=None, message=(case.runtime, "/p", "volume"), also=_early),
         runtimes=NEITHER,
-        every_contract=True,
+    ),
+    _scenario(
+        "base-layer-refused-by-init",
+        _script_in_base_layer,
+        lambda case: Expected(init=1, wait=None, main=None, message=(case.runtime, "/p", "volume")),
+        runtimes=NEITHER,
     ),
     _scenario("required-outputs", _required, _required_expected),
     _scenario("required-input", _input, Expected(init=1, wait=None, main=None, message=("needed", "no/such/key"))),

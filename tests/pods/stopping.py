@@ -182,7 +182,7 @@ SCENARIOS = (
     Scenario("deadline-pushed", _stoppable, _stopped("deadline"), _deadline_pushed, contracts=STORED),
     Scenario("terminated", _stoppable, _stopped("terminated"), _terminate, contracts=STORED, every_contract=True),
     Scenario("terminated-by-file", _stoppable, _stopped("terminated"), _terminate_by_file, contracts=STORED),
-    Scenario("deleted", _stoppable, _deleted, _delete(30), deleted=True, every_contract=True),
+    Scenario("deleted", _stoppable, _deleted, _delete(30), deleted=True),
     Scenario("deleted-at-once", _stoppable, _deleted, _delete(1), deleted=True),
     Scenario(
         "out-of-memory",

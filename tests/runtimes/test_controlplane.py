@@ -194,7 +194,7 @@ def test_once_the_api_server_has_been_asked_an_older_file_is_not_believed(api, c
 
 
 def test_beside_a_runtime_that_watches_the_pod_its_annotations_are_heard_of_without_a_request(api, controller):
-    plane = controller.pod("v2.3", ARGO_CONTAINER_RUNTIME_EXECUTOR="k8sapi")
+    plane = controller.pod("v2.3")
     plane.execution()
     with Watching(plane) as watching:
         watching.until(ExecutionControl())

@@ -238,6 +238,9 @@ def test_the_room_is_by_the_pod_where_it_was_seen_and_a_guess_where_nothing_was(
     assert plane.room == ANNOTATIONS - 8192 - len(OUTPUTS)
     plane._pod.got = PodState(json.loads(pod({"k": "x" * 99})))
     assert plane.room == ANNOTATIONS - 100 - len(OUTPUTS)
+    watched = {"type": "ADDED", "object": json.loads(pod({"k": "x" * 199}))}
+    plane._pod.follow()._take(watched)
+    assert plane.room == ANNOTATIONS - 200 - len(OUTPUTS)
 
 
 def test_a_task_result_has_more_room(controller):
