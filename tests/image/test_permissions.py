@@ -45,13 +45,13 @@ def allowed(cluster, namespace):
 @pytest.mark.parametrize(
     ("files", "granted"),
     [
-        (["docker"], {"get pods", "patch pods"}),
+        (["docker"], WATCHING),
         (["k8sapi"], {*WATCHING, "get pods/log", "get pods/exec", "create pods/exec"}),
         (["kubelet"], {*WATCHING, "get nodes/proxy"}),
         (["pns"], {*WATCHING, "get pods/log"}),
         (
             ["docker", "taskresults"],
-            {"get pods", "patch pods", "create workflowtaskresults", "patch workflowtaskresults"},
+            {*WATCHING, "create workflowtaskresults", "patch workflowtaskresults"},
         ),
     ],
     ids=lambda one: " and ".join(one) if isinstance(one, list) else "",
