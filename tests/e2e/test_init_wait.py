@@ -178,11 +178,11 @@ def test_parameters_come_from_a_volume_and_from_the_base_layer(controlled):
     assert controlled.outputs == (
         '{"parameters":['
         '{"name":"volume","value":"x\\n","valueFrom":{"path":"/v/sub/p"}},'
-        '{"name":"base","default":"d","value":"ünï \\"q\\" <&>","valueFrom":{"path":"/tmp/q"},'
+        '{"name":"base","default":"d","value":"ünï \\"q\\" \\u003c\\u0026\\u003e","valueFrom":{"path":"/tmp/q"},'
         '"globalName":"g","new":1},'
         '{"name":"empty","value":"","valueFrom":{"path":"/tmp/empty"}},'
         '{"name":"missing","value":"fallback","valueFrom":{"path":"/v/none","default":"fallback"}},'
-        '{"name":"link","value":"ünï \\"q\\" <&>","valueFrom":{"path":"/tmp/link"}},'
+        '{"name":"link","value":"ünï \\"q\\" \\u003c\\u0026\\u003e","valueFrom":{"path":"/tmp/link"}},'
         '{"name":"kept","value":"as it is"}'
         "]}"
     )
