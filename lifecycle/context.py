@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifecycle.clock import Cancel
 from lifecycle.errors import Terminated
+from lifecycle.grace import share_out
 from lifecycle.outcome import Item, Record
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lifecycle.clock import Clock
     from lifecycle.errors import Cancelled
     from lifecycle.files import Files
+    from lifecycle.grace import Grace
     from lifecycle.journal import Journal
     from lifecycle.location import Location
     from lifecycle.manifest import Order
@@ -93,6 +95,7 @@ class Findings:
         data: the value that a `data` template's expressions are applied to.
         order: what a `resource` template asks for.
         objects: what it has made or read, in order.
+        had_turn: whether the result was captured, or failed to be; else it is its turn while saving.
     """
 
     main: Container | None = None
@@ -102,6 +105,7 @@ class Findings:
     data: Any = None
     order: Order | None = None
     objects: list[dict[str, Any]] = field(default_factory=list)
+    had_turn: bool = False
     parameters: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -124,11 +128,13 @@ class Pod:
         runtime: Callable[[], Runtime] | None = None,
         reads_base_layer: bool = True,
         objects: Callable[[], Objects] | None = None,
+        runtime_name: str = "",
         sandbox: Sandbox | None = None,
         launch: Launch | None = None,
         deadline: datetime | None = None,
         settings: Settings | None = None,
         rng: random.Random | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Take what is injected.
 
@@ -143,11 +149,13 @@ class Pod:
             runtime: makes the runtime when a phase needs one.
             reads_base_layer: whether that will be able to read what main writes outside of its mounts.
             objects: makes the port to the cluster's objects, for `resource` templates.
+            runtime_name: what people call it.
             sandbox: starts the containers, in a local run.
             launch: what it starts.
             deadline: when the step must be over, UTC.
             settings: what may be set from outside.
             rng: jitter comes from it; tests seed it.
+            tell: leaves a message where the kubelet finds it, however this process ends; the last one counts.
         """
         self.name = name
         self.template = template
@@ -158,14 +166,23 @@ class Pod:
         self.journal = journal
         self.reads_base_layer = reads_base_layer
         self.objects = objects
+        self.runtime_name = runtime_name
         self.sandbox = sandbox
         self.launch = launch
         self.deadline = deadline
         self.settings = settings or Settings()
         self.rng = rng or random.Random()  # noqa: S311 - jitter
+        self.tell = tell
         self.cancel = Cancel()
+        """Ends the phases that can be cancelled."""
+        self.hurry = Cancel()
+        """Ends the patience with sidecars: the kubelet kills them with the pod, or somebody does not want to wait."""
         self.abandon = Cancel()
+        """Ends what is being captured and saved."""
+        self.last = Cancel()
+        """Ends what must happen after its first attempt, such as the report."""
         self.stops = 0
+        self.grace: Grace | None = None
         self.inbox = clock.inbox()
         self.record = Record()
         self.found = Findings()
@@ -173,6 +190,8 @@ class Pod:
         self._runtime = runtime
         self._made: Runtime | None = None
         self._cluster: Objects | None = None
+        self.unmade: Exception | None = None
+        """Why there is no runtime."""
         self._lock = threading.Lock()
 
     @property
@@ -182,7 +201,12 @@ class Pod:
             if self._made is None:
                 if self._runtime is None:
                     raise RuntimeError("this lifecycle was given no runtime")
-                self._made = self._runtime()
+                try:
+                    self._made = self._runtime()
+                except Exception as error:
+                    self.unmade = error
+                    raise
+                self.unmade = None
             return self._made
 
     @property
@@ -205,14 +229,20 @@ class Pod:
 
         First: the present wait ends, main gets TERM and its grace, what can be saved is saved. Second: main is killed
         at once; when it has ended already, what is not saved yet is abandoned. Third: that in any case. A deadline is
-        no wish of somebody's: the SIGTERM that the kubelet sends at the same moment is still the first.
+        no wish of somebody's: the SIGTERM that the kubelet sends at the same moment is still the first. With the first
+        the control plane is asked how much time is left (ADR 0031).
         """
         if isinstance(reason, Terminated):
             self.stops += 1
         self.cancel.set(reason)
         self.inbox.put(Stop(reason))
+        if isinstance(reason, Terminated) and self.stops == 1:
+            self.clock.start(lambda: share_out(self, reason), "grace")
+        if self.stops > 1:
+            self.hurry.set(reason)
         if self.stops > 2 or (self.stops > 1 and self.found.exit is not None):
             self.abandon.set(reason)
+            self.last.set(reason)
 
     def identity(self) -> Mapping[str, Any]:
         """What the journal's header says of the pod."""

@@ -221,6 +221,11 @@ class DownwardControlPlane:
         """As much as a pod's annotations take beside the template (spec 1.15)."""
         return max(ANNOTATIONS - self._file.path.stat().st_size - 4096, 16 * 1024)
 
+    @property
+    def key_only(self) -> bool:
+        """Annotations in a file are older than that."""
+        return False
+
     def time_left(self) -> float | None:
         """Nobody has said: whoever sends a signal here has no deadline of the kubelet's."""
         return None

@@ -11,6 +11,7 @@ import logging
 import random
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 from weakref import WeakSet
 
@@ -18,7 +19,7 @@ from lifecycle.errors import LifecycleError, NotFound, Transient, Unavailable
 from runtimes.api import Gone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from lifecycle.clock import Cancel
     from runtimes.api import Answer, ApiServer
@@ -149,8 +150,10 @@ class ObjectWatch(Generic[S]):
         while not self._over.is_set():
             began = time.monotonic()
             try:
-                for event in self._events():
-                    self._take(event)
+                # Closed here: an error that is kept would keep the generator, and that the connection.
+                with closing(self._events()) as events:
+                    for event in events:
+                        self._take(event)
             except Gone as error:
                 log.debug("%s", error)
                 self._version = ""  # begin with the object as it is
@@ -169,7 +172,7 @@ class ObjectWatch(Generic[S]):
             if pause:
                 self._pause(pause * (1 + random.random() / 5))  # noqa: S311 - jitter
 
-    def _events(self) -> Iterator[dict[str, Any]]:
+    def _events(self) -> Generator[dict[str, Any], None, None]:
         """The object as it is, unless it is known from where to go on, and then what changes.
 
         Raises:

@@ -32,6 +32,9 @@ _SYSCTLS = {
 }
 """What a kubelet would set for the whole machine; it finds them set, by files of ours."""
 
+_PREFIX = "argoexec-"
+"""Of a cgroup's name, before the process that has made it."""
+
 _OPEN = """
 set -e
 mount -t tmpfs none /run
@@ -60,6 +63,8 @@ class Enclosure:
 def opened(directory: Path, pause: Path) -> Iterator[Enclosure]:
     """Make them, and end everything that runs inside.
 
+    They end with the thread that calls, too: that is when the kernel sends what kills their first process.
+
     Args:
         directory: for what is written to ``/var/log``.
         pause: a program that waits and reaps, as the first of a PID namespace has to.
@@ -73,7 +78,8 @@ def opened(directory: Path, pause: Path) -> Iterator[Enclosure]:
         file = directory / "sysctls" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{value}\n")
-    cgroup = f"argoexec-{uuid.uuid4().hex[:8]}"
+    _sweep()
+    cgroup = f"{_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
     argv = [
         # Killed with us: the kernel then kills whatever is inside, and the mounts go with the last of it.
         setpriv, "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL",
@@ -100,13 +106,24 @@ def opened(directory: Path, pause: Path) -> Iterator[Enclosure]:
         else:
             outer.kill()
         outer.wait()
-        _remove(cgroup)
+        for hierarchy in _hierarchies():
+            _remove(hierarchy / cgroup)
 
 
 def _hierarchies() -> list[Path]:
     """Where cgroups are mounted, of version 1 and 2."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     return [Path(point) for _, point, kind, *_ in mounts if kind in {"cgroup", "cgroup2"}]
+
+
+def _sweep() -> None:
+    """Remove what a killed run has left: cgroups without a process, made by one that is no more."""
+    for hierarchy in _hierarchies():
+        for directory in hierarchy.glob(f"{_PREFIX}*-*"):
+            maker = directory.name.removeprefix(_PREFIX).partition("-")[0]
+            if maker.isdigit() and not Path("/proc", maker).exists():
+                with contextlib.suppress(OSError):  # two runs sweep, or somebody is inside after all
+                    _remove(directory)
 
 
 def _make(cgroup: str) -> None:
@@ -117,8 +134,7 @@ def _make(cgroup: str) -> None:
                 (hierarchy / cgroup / name).write_text((hierarchy / name).read_text())
 
 
-def _remove(cgroup: str) -> None:
+def _remove(top: Path) -> None:
     """Nobody is inside any more; only directories can be removed, the innermost first."""
-    for hierarchy in _hierarchies():
-        for directory, _, _ in os.walk(hierarchy / cgroup, topdown=False):
-            os.rmdir(directory)
+    for directory, _, _ in os.walk(top, topdown=False):
+        os.rmdir(directory)
