@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lifecycle import registry
+from lifecycle.data import DATA
 from lifecycle.errors import InputError, LifecycleError, Unsupported
 from lifecycle.local import arguments, stores, workflow
 from lifecycle.local.identity import Identity, identify
@@ -19,6 +20,8 @@ from lifecycle.local.layout import Layout, lay_out
 from lifecycle.local.paths import is_directory, mode_of
 from lifecycle.local.substitution import substitute, template_variables, workflow_variables
 from lifecycle.location import of_artifact, relocated
+from lifecycle.pod import POD
+from lifecycle.resource import RESOURCE
 from lifecycle.template import Template
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from lifecycle.location import Location
     from lifecycle.ports import Driver
+    from lifecycle.table import Table
 
 HOME = ".argoexec"
 """Where work dirs are made unless somebody names another place."""
@@ -69,6 +73,13 @@ class Prepared:
     workdir: Path
     secrets: Path | None
     notes: tuple[str, ...]
+
+    @property
+    def table(self) -> Table:
+        """The lifecycle of a template of this kind."""
+        if self.layout.launch is not None:
+            return POD
+        return DATA if "data" in self.template.raw else RESOURCE
 
 
 def prepare(request: Request, environ: Mapping[str, str], now: datetime, rng: random.Random) -> Prepared:
@@ -206,6 +217,12 @@ def _locations(template: Template, place: str) -> Iterator[tuple[Location, str]]
             found = of_artifact(relocated(raw, archive), place=where)
             if found is not None:
                 yield found, where
+    source = ((template.raw.get("data") or {}).get("source") or {}).get("artifactPaths")
+    if isinstance(source, dict):
+        where = f"{place}.data.source.artifactPaths"
+        found = of_artifact(relocated(source, archive), place=where)
+        if found is not None:
+            yield found, where
     found = of_artifact(archive, place=f"{place}.archiveLocation")
     if found is not None:
         yield found, f"{place}.archiveLocation"
