@@ -770,7 +770,7 @@ def test_a_template_that_cannot_be_read_is_said_once(controlled, command, annota
         ({"ARGO_DEADLINE": "tomorrow"}, "ARGO_DEADLINE"),
         ({"ARGO_POD_NAME": ""}, "ARGO_POD_NAME"),
         ({"ARGO_TERMINATION_GRACE_PERIOD_SECONDS": "soon"}, "ARGO_TERMINATION_GRACE_PERIOD_SECONDS"),
-        ({"ARGO_CONTAINER_RUNTIME_EXECUTOR": "docker"}, "docker"),
+        ({"ARGO_CONTAINER_RUNTIME_EXECUTOR": "emissary"}, "emissary"),
         ({"ARGO_CONTAINER_RUNTIME_EXECUTOR": "lokal"}, "lokal"),
         ({"ARGOEXEC_LOCAL_POD": "/nowhere"}, "/nowhere"),
         ({"EXECUTOR_RETRY_BACKOFF_STEPS": "many"}, "EXECUTOR_RETRY_BACKOFF_STEPS"),
