@@ -239,6 +239,10 @@ class ControlPlane(Protocol):
     def room(self) -> int:
         """Bytes that the outputs may have as JSON, where they go."""
 
+    @property
+    def key_only(self) -> bool:
+        """Whether what is saved to the archive location is reported by its key alone (spec 5.7)."""
+
     def template(self) -> dict[str, Any]:
         """The template as the controller wrote it, unknown fields and all.
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlencode
 
 import urllib3
@@ -45,6 +46,15 @@ _SHOWN: Final = 600
 """Characters of a server's message that are worth repeating."""
 _METHODS: Final = {"create": "POST", "patch": "PATCH", "update": "PUT", "delete": "DELETE"}
 
+_KEEPALIVE: Final = [
+    *urllib3.connection.HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+]
+"""A watch or a log may be silent for long; a peer that is gone without a word is found within a minute."""
+
 # It logs every request's path at DEBUG, which is ours to log, and warns of retries we have switched off.
 logging.getLogger("urllib3").setLevel(logging.WARNING)
 
@@ -72,15 +82,27 @@ _REFUSALS: Final[Mapping[int, type[LifecycleError]]] = {
 
 
 class ApiServer:
-    """One API server, as one identity; serves several threads over its pool of connections."""
+    """One API server, as one identity; serves several threads over its pool of connections.
+
+    Attributes:
+        called: what it is, for messages.
+        distrusted: what to do about a certificate that is not trusted.
+        base: its URL.
+    """
+
+    called: ClassVar[str] = "the API server"
+    distrusted: ClassVar[str] = (
+        "name its authority: the service account's ca.crt, or certificate-authority of the kubeconfig"
+    )
 
     def __init__(self, found: Credentials) -> None:
         """Nothing is sent yet."""
         self.namespace = found.namespace
         self.credentials = found
-        self._base = found.server.rstrip("/")
+        self.base = found.server.rstrip("/")
         options: dict[str, Any] = {
             "maxsize": 8,
+            "socket_options": _KEEPALIVE,
             "retries": False,  # the attempts that a person sees are the phase's
             "cert_reqs": "CERT_REQUIRED" if found.verify else "CERT_NONE",
             "ca_certs": found.ca if found.verify else None,
@@ -91,6 +113,7 @@ class ApiServer:
             options |= {"server_hostname": found.server_name, "assert_hostname": found.server_name}
         if not found.verify:
             options["assert_hostname"] = False
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # somebody has asked for it
         self._pool = urllib3.ProxyManager(found.proxy, **options) if found.proxy else urllib3.PoolManager(**options)
 
     @classmethod
@@ -114,6 +137,7 @@ class ApiServer:
         query: Sequence[tuple[str, str]] = (),
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
+        within: float = _ANSWER,
     ) -> dict[str, Any]:
         """One request and its whole answer.
 
@@ -124,6 +148,7 @@ class ApiServer:
             query: in order; a name may occur more than once.
             body: is sent as JSON.
             content_type: of the body.
+            within: seconds for the connection, and for each piece of the answer.
 
         Raises:
             NotFound, Forbidden, Unauthorized, BadRequest, AlreadyExists: another attempt would end the same way.
@@ -131,11 +156,11 @@ class ApiServer:
         """
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {} if data is None else {"Content-Type": content_type}
-        response = self._request(verb, path, resource, query, data, headers, _ANSWER, preload=True)
+        response = self._request(verb, path, resource, query, data, headers, within, preload=True)
         try:
             answer: dict[str, Any] = json.loads(response.data)
         except ValueError as error:
-            raise Unavailable(f"{_asked(verb, path)}: the answer is no JSON; is that an API server?") from error
+            raise Unavailable(f"{_asked(verb, path)}: the answer is no JSON; is that {self.called}?") from error
         return answer
 
     def open(
@@ -158,7 +183,8 @@ class ApiServer:
     def headers(self) -> dict[str, str]:
         """What every request of this identity carries."""
         authorization = self.credentials.authorization()
-        return {"Accept": "application/json", "User-Agent": "argoexec"} | (
+        # Logs and exec are no JSON, and refused (406) to who takes nothing else.
+        return {"Accept": "application/json, */*", "User-Agent": "argoexec"} | (
             {"Authorization": authorization} if authorization else {}
         )
 
@@ -174,50 +200,52 @@ class ApiServer:
         *,
         preload: bool,
     ) -> urllib3.BaseHTTPResponse:
-        url = self._base + path + (f"?{urlencode(list(query))}" if query else "")
+        url = self.base + path + (f"?{urlencode(list(query))}" if query else "")
         wanted = urllib3.HTTPHeaderDict(self.headers() | dict(headers))
         for name, value in self.credentials.impersonate:
             wanted.add(name, value)
         try:
             response = self._pool.request(
                 _METHODS.get(verb, "GET"), url, body=body, headers=wanted, preload_content=preload, redirect=False,
-                timeout=urllib3.Timeout(connect=_CONNECT, read=silence),
+                timeout=urllib3.Timeout(connect=min(_CONNECT, silence or _CONNECT), read=silence),
             )  # fmt: skip
             if response.status >= 300:
                 text = response.data  # read here: it may break as well
                 response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            where = f"{_asked(verb, path)}: the API server at {self._base}"
-            remedy = "name its authority: the service account's ca.crt, or certificate-authority of the kubeconfig"
-            raise broken(where, error, remedy=remedy) from error
+            where = f"{_asked(verb, path)}: {self.called} at {self.base}"
+            raise broken(where, error, remedy=self.distrusted) from error
         if response.status >= 300:
-            raise self._refusal(verb, path, resource, response, text)
+            raise self.refusal(verb, path, resource, response.status, response.headers, text)
         return response
 
-    def _refusal(
-        self, verb: str, path: str, resource: str, response: urllib3.BaseHTTPResponse, text: bytes
+    def refusal(
+        self, verb: str, path: str, resource: str, status: int, headers: Mapping[str, str], text: bytes
     ) -> LifecycleError:
-        """What an answer of 300 or more means."""
-        status = response.status
+        """What an answer of 300 or more means; the caller raises it."""
         reason, said = _status(text)
-        message = f"{_asked(verb, path)}: the API server answers {status}" + (f": {said}" if said else "")
+        message = f"{_asked(verb, path)}: {self.called} answers {status}" + (f": {said}" if said else "")
         if status in _LATER or status >= 500:
-            after = response.headers.get("Retry-After", "")
+            after = headers.get("Retry-After") or headers.get("retry-after") or ""
             return _LATER.get(status, Unavailable)(message, retry_after=float(after) if after.isdigit() else None)
         if reason == "AlreadyExists":
             return AlreadyExists(message)
         return _REFUSALS.get(status, BadRequest)(message, remedy=self._remedy(status, verb, path, resource))
+
+    @property
+    def role(self) -> str:
+        """Where a permission is to be granted."""
+        return f"in a Role of the namespace {self.namespace!r}"
 
     def _remedy(self, status: int, verb: str, path: str, resource: str) -> str:
         who = self.credentials.who
         if status == 403:
             group = path.split("/")[2] if path.startswith("/apis/") else ""
             where = f" of the API group {group!r}" if group else ""
-            role = f"a Role of the namespace {self.namespace!r}"
-            return f"grant `{verb}` on `{resource}`{where} to {who}, in {role}"
+            return f"grant `{verb}` on `{resource}`{where} to {who}, {self.role}"
         if status == 401:
             return f"{who} is not known there, or the token has expired"
-        return "it sends us elsewhere: is that an API server?" if status < 400 else ""
+        return f"it sends us elsewhere: is that {self.called}?" if status < 400 else ""
 
 
 class Answer:

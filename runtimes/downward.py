@@ -12,11 +12,13 @@ import json
 import logging
 import re
 import select
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.errors import InputError, NotFound, from_os_error
 from lifecycle.ports import ExecutionControl
+from lifecycle.report import encoded
 from runtimes.inotify import Watch
 from runtimes.records import write, write_bytes
 
@@ -49,6 +51,120 @@ _SIMPLE = {
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.?))", re.DOTALL)
 
 
+class AnnotationsFile:
+    """The annotations of this pod as the downward API shows them; the kubelet is up to a minute behind."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is read yet."""
+        self.path = path
+
+    def annotation(self, key: str) -> Annotation | None:
+        """One of them, its first; ``None`` when it has none of that name.
+
+        Raises:
+            NotFound, Forbidden: of the file.
+            InputError: it is not quoted as the kubelet does it.
+        """
+        prefix = key.encode() + b"="
+        for number, line in enumerate(self._lines(), 1):
+            if line.startswith(prefix):
+                return self._annotation(key, line[len(prefix) :], number)
+        return None
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each annotation's value.
+
+        Raises:
+            NotFound, Forbidden, InputError: as :meth:`annotation`.
+        """
+        found: dict[str, int] = {}
+        for number, line in enumerate(self._lines(), 1):
+            key, quoted, value = line.partition(b"=")
+            if quoted:
+                name = key.decode(errors="replace")
+                found[name] = len(self._annotation(name, value, number).text.encode(errors="replace"))
+        return found
+
+    def watch(self, changed: Callable[[], None], cancel: Cancel) -> None:
+        """Call ``changed`` once, when changes begin to be seen, and after each; until ``cancel``.
+
+        Raises:
+            NotFound: the directory of the file is not there.
+        """
+        watched = {self.path.name, "..data", ""}
+        with Watch() as watch:
+            watch.add(self.path.parent)
+            poller = select.poll()
+            poller.register(watch, select.POLLIN)
+            poller.register(cancel, select.POLLIN)
+            changed()
+            while cancel.reason is None:
+                poller.poll()
+                if watched & watch.names():
+                    changed()
+
+    def _lines(self) -> list[bytes]:
+        try:
+            return self.path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise from_os_error(error) from error
+
+    def _annotation(self, key: str, line: bytes, number: int) -> Annotation:
+        place = f"{self.path}:{number}"
+        try:
+            return Annotation(key, unquote(line.decode().rstrip("\r")), place)
+        except ValueError as error:  # of the text or of the quoting
+            raise InputError(f"the annotation {key} cannot be read: {error}", place=place) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One annotation of the pod, and where it was found, for messages."""
+
+    key: str
+    text: str
+    place: str
+
+    def json(self) -> dict[str, Any] | None:
+        """The object it is; ``None`` for ``null``.
+
+        Raises:
+            InputError: it is none.
+        """
+        try:
+            found = json.loads(self.text)
+        except ValueError as error:
+            raise InputError(f"the annotation {self.key} cannot be read: {error}", place=self.place) from error
+        if found is not None and not isinstance(found, dict):
+            raise InputError(f"the annotation {self.key} is not a JSON object", place=self.place)
+        return found
+
+    def execution(self) -> ExecutionControl:
+        """What it says, if it is the execution control.
+
+        Raises:
+            InputError: it is not what a controller writes.
+        """
+        found = self.json() or {}
+        include = found.get("includeScriptOutput")
+        text = found.get("deadline")
+        deadline = None if text is None else self._time(text)
+        if deadline is not None and deadline.year == _ZERO_YEAR:
+            return ExecutionControl(terminate=True, include_script_output=include)
+        return ExecutionControl(deadline=deadline, include_script_output=include)
+
+    def _time(self, text: Any) -> datetime:
+        try:
+            moment = datetime.fromisoformat(text)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"the deadline {text!r} of {self.key} is not an RFC 3339 time", place=self.place
+            ) from error
+        if moment.tzinfo is None:
+            raise InputError(f"the deadline {text!r} of {self.key} has no time zone", place=self.place)
+        return moment
+
+
 class DownwardControlPlane:
     """Template and execution control out of an annotations file; the report into files."""
 
@@ -60,7 +176,7 @@ class DownwardControlPlane:
             reported: where the report goes, as the merge patch that a cluster's adapter would send.
             termination_log: where the message goes for the kubelet to read.
         """
-        self._annotations = annotations
+        self._file = AnnotationsFile(annotations)
         self._reported = reported
         self._termination_log = termination_log
 
@@ -71,10 +187,11 @@ class DownwardControlPlane:
             NotFound: the file or the annotation is not there.
             InputError: it is not the JSON of an object.
         """
-        found = self._object(TEMPLATE)
+        annotation = self._file.annotation(TEMPLATE)
+        found = annotation.json() if annotation else None
         if found is None:
             raise NotFound(
-                f"{self._annotations} has no annotation {TEMPLATE}",
+                f"{self._file.path} has no annotation {TEMPLATE}",
                 remedy="mount the pod's annotations there; some controllers forget it beside a kubeconfig",
             )
         return found
@@ -86,15 +203,8 @@ class DownwardControlPlane:
             NotFound: the file is not there.
             InputError: it is not what a controller writes.
         """
-        found = self._object(EXECUTION)
-        if found is None:
-            return ExecutionControl()
-        include = found.get("includeScriptOutput")
-        text = found.get("deadline")
-        deadline = None if text is None else self._time(text)
-        if deadline is not None and deadline.year == _ZERO_YEAR:
-            return ExecutionControl(terminate=True, include_script_output=include)
-        return ExecutionControl(deadline=deadline, include_script_output=include)
+        found = self._file.annotation(EXECUTION)
+        return found.execution() if found else ExecutionControl()
 
     def watch_execution(self, changed: Callable[[], None], cancel: Cancel) -> None:
         """Call ``changed`` once, when changes begin to be seen, and after each; until ``cancel``.
@@ -104,22 +214,17 @@ class DownwardControlPlane:
         Raises:
             NotFound: the directory of the file is not there.
         """
-        watched = {self._annotations.name, "..data", ""}
-        with Watch() as watch:
-            watch.add(self._annotations.parent)
-            poller = select.poll()
-            poller.register(watch, select.POLLIN)
-            poller.register(cancel, select.POLLIN)
-            changed()
-            while cancel.reason is None:
-                poller.poll()
-                if watched & watch.names():
-                    changed()
+        self._file.watch(changed, cancel)
 
     @property
     def room(self) -> int:
         """As much as a pod's annotations take beside the template (spec 1.15)."""
-        return max(ANNOTATIONS - self._annotations.stat().st_size - 4096, 16 * 1024)
+        return max(ANNOTATIONS - self._file.path.stat().st_size - 4096, 16 * 1024)
+
+    @property
+    def key_only(self) -> bool:
+        """Annotations in a file are older than that."""
+        return False
 
     def time_left(self) -> float | None:
         """Nobody has said: whoever sends a signal here has no deadline of the kubelet's."""
@@ -134,7 +239,7 @@ class DownwardControlPlane:
         if self._reported is not None:
             annotations = {}
             if report.outputs:
-                annotations[OUTPUTS] = json.dumps(report.outputs, separators=(",", ":"), ensure_ascii=False)
+                annotations[OUTPUTS] = encoded(report.outputs)
             if report.message:
                 annotations[NODE_MESSAGE] = report.message
             try:
@@ -148,38 +253,6 @@ class DownwardControlPlane:
                 self._termination_log.write_text(text, encoding="utf-8")
             except OSError as error:
                 _log.warning("cannot write the termination message to %s: %s", self._termination_log, error)
-
-    def _object(self, key: str) -> dict[str, Any] | None:
-        try:
-            lines = self._annotations.read_bytes().split(b"\n")
-        except OSError as error:
-            raise from_os_error(error) from error
-        prefix = key.encode() + b"="
-        for number, line in enumerate(lines, 1):
-            if line.startswith(prefix):
-                place = f"{self._annotations}:{number}"
-                try:
-                    text = unquote(line[len(prefix) :].decode().rstrip("\r"))
-                    found = json.loads(text)
-                except ValueError as error:  # of the text, the quoting or the JSON
-                    raise InputError(f"the annotation {key} cannot be read: {error}", place=place) from error
-                if found is None:
-                    return None
-                if not isinstance(found, dict):
-                    raise InputError(f"the annotation {key} is not a JSON object", place=place)
-                return found
-        return None
-
-    def _time(self, text: Any) -> datetime:
-        try:
-            moment = datetime.fromisoformat(text)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"the deadline {text!r} of {EXECUTION} is not an RFC 3339 time", place=str(self._annotations)
-            ) from error
-        if moment.tzinfo is None:
-            raise InputError(f"the deadline {text!r} of {EXECUTION} has no time zone", place=str(self._annotations))
-        return moment
 
 
 def write_annotations(path: Path, annotations: Mapping[str, str]) -> None:

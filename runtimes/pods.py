@@ -13,9 +13,10 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from weakref import WeakSet
 
-from lifecycle.errors import LifecycleError, MainNotStarted, NotFound, Transient
+from lifecycle.errors import LifecycleError, MainNotStarted, NotFound, Transient, Unavailable
 from lifecycle.ports import ExitStatus
 from runtimes.api import ApiServer, Gone
 
@@ -37,7 +38,9 @@ OURS: Final = frozenset({MAIN, "wait"})
 _WATCH: Final = 290
 """Seconds after which the server closes a watch; a half-open connection is found soon after."""
 _FIRST, _CAP, _FACTOR = 0.5, 30.0, 2.0
-"""Seconds of the back-off between two watches that broke, or closed without having told anything."""
+"""Seconds of the back-off between two watches that broke or closed early."""
+_STEADY: Final = 10.0
+"""Seconds after which a watch that closes is a good one: servers close each in the end."""
 
 _NEVER: Final = frozenset({"ErrImageNeverPull", "InvalidImageName"})
 """Reasons of a waiting container for which the kubelet has no second try in store."""
@@ -48,6 +51,10 @@ _STUCK: Final = frozenset({
 """Reasons that may pass: a registry comes back, a secret is made."""
 PATIENCE: Final = 600.0
 """Seconds that such a reason may last: two of the kubelet's longest back-offs, of five minutes."""
+
+
+_NOBODY: Final = threading.Event()
+"""Is never set: a back-off is nobody's to cut short, the thread is a daemon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +113,36 @@ class PodState:
         return next((one for one in self.containers() if one.name == name), None)
 
 
-class PodWatch:
-    """The one watch of this process on its own pod; begins with the first question."""
+class Pods(Protocol):
+    """Who tells of this pod."""
 
-    def __init__(self, api: ApiServer, name: str) -> None:
-        """Nothing is asked yet."""
+    def get(self) -> PodState:
+        """As it is now."""
+
+    def wait_for(self, test: Callable[[PodState], T | None], cancel: Cancel, timeout: float | None = None) -> T | None:
+        """Block until ``test`` gives something of it; ``None`` after ``timeout`` seconds."""
+
+
+class PodWatch:
+    """The one watch of this process on its own pod; begins with the first question.
+
+    Attributes:
+        name: the pod's.
+    """
+
+    def __init__(self, api: ApiServer, name: str, pause: Callable[[float], object] = _NOBODY.wait) -> None:
+        """Nothing is asked yet; ``pause`` waits between two watches."""
+        self.name = name
         self._api = api
-        self._name = name
+        self._pause = pause
+        self._listening: WeakSet[Cancel] = WeakSet()
         self._path = f"/api/v1/namespaces/{api.namespace}/pods"
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._state: PodState | None = None
         self._error: LifecycleError | None = None
         self._version = ""
+        self._listeners: list[Callable[[PodState], None]] = []
 
     @classmethod
     def of(cls, here: Surroundings) -> Self:
@@ -142,7 +166,11 @@ class PodWatch:
         Raises:
             LifecycleError: as :meth:`ApiServer.call`.
         """
-        return PodState(self._api.call("get", f"{self._path}/{self._name}", "pods"))
+        return PodState(self._api.call("get", f"{self._path}/{self.name}", "pods"))
+
+    def listen(self, told: Callable[[PodState], None]) -> None:
+        """Call ``told`` with each state that is seen from now on; that alone begins no watch."""
+        self._listeners.append(told)
 
     def wait_for(self, test: Callable[[PodState], T | None], cancel: Cancel, timeout: float | None = None) -> T | None:
         """Block until ``test`` gives something of the pod; ``None`` after ``timeout`` seconds.
@@ -155,7 +183,9 @@ class PodWatch:
             Forbidden, Unauthorized: it may not be watched.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        cancel.listen(self._wake)
+        if cancel not in self._listening:  # it keeps its listeners: once is enough
+            self._listening.add(cancel)
+            cancel.listen(self._wake)
         with self._changed:
             self._begin()
             while True:
@@ -170,41 +200,8 @@ class PodWatch:
                 self._changed.wait(left)
 
     def await_main(self, cancel: Cancel, patience: float = PATIENCE) -> ContainerState:
-        """Block until main runs or has run.
-
-        Raises:
-            MainNotStarted: it never will: its image cannot be pulled, its pod has ended …
-            LifecycleError: as :meth:`wait_for`.
-        """
-        stuck: ContainerState | None = None
-        since = 0.0
-
-        def started(pod: PodState) -> ContainerState | None:
-            nonlocal stuck, since
-            main = pod.container(MAIN)
-            if main is not None and main.phase != "waiting":
-                return main
-            if main is not None and main.reason in _NEVER:
-                raise _never(main)
-            if pod.status.get("phase") in {"Failed", "Succeeded"}:
-                why = pod.status.get("message") or pod.status.get("reason") or "the pod has ended"
-                raise MainNotStarted(f"main was never started: {why}")
-            if main is None or main.reason not in _STUCK:
-                stuck = None
-            elif stuck is None:
-                stuck, since = main, time.monotonic()
-            else:
-                stuck = main
-            return None
-
-        while True:
-            # A reason may come and go while nobody looks: each turn waits for what is left of the patience.
-            left = patience if stuck is None else patience - (time.monotonic() - since)
-            if stuck is not None and left <= 0:
-                raise _never(stuck, f" (for {patience:.0f} s)")
-            found = self.wait_for(started, cancel, left)
-            if found is not None:
-                return found
+        """As the function of this name."""
+        return await_main(self, cancel, patience)
 
     # --- the thread -----------------------------------------------------------------------------------------------
 
@@ -214,66 +211,145 @@ class PodWatch:
 
     def _begin(self) -> None:
         """Watch, unless somebody does; after an error, again."""
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None:
             self._error = None
             self._thread = threading.Thread(target=self._run, name="pod-watch", daemon=True)
             self._thread.start()
 
     def _run(self) -> None:
-        pause, never = 0.0, threading.Event()
+        pause = 0.0
         while True:
-            told = 0
+            began = time.monotonic()
             try:
                 for event in self._events():
-                    told += 1
                     self._take(event)
-            except Gone:
+            except Gone as error:
+                log.debug("%s", error)
                 self._version = ""  # begin with the pod as it is
             except Transient as error:
                 log.warning("the pod cannot be watched: %s", error)
             except Exception as error:  # noqa: BLE001 - a thread has no caller: whoever waits is told
                 known = error if isinstance(error, LifecycleError) else LifecycleError(f"the watch failed: {error!r}")
                 with self._changed:
-                    self._error = known
+                    self._error, self._thread = known, None
                     self._changed.notify_all()
                 return
-            # One that closes at once without a word must not become a tight loop (spec 7.4 #91).
-            pause = 0.0 if told else min(_CAP, max(_FIRST, pause * _FACTOR))
+            # One that closes at once must not become a tight loop (spec 7.4 #91), whatever it told before.
+            pause = 0.0 if time.monotonic() - began >= _STEADY else min(_CAP, max(_FIRST, pause * _FACTOR))
             if pause:
-                never.wait(pause * (1 + random.random() / 5))  # noqa: S311 - jitter
+                self._pause(pause * (1 + random.random() / 5))  # noqa: S311 - jitter
 
     def _events(self) -> Iterator[dict[str, Any]]:
+        """The pod as it is, unless it is known from where to go on, and then what changes.
+
+        Raises:
+            NotFound: there is no such pod; a watch alone would wait for one.
+            Transient: the watch broke.
+        """
         query = [
             ("watch", "true"),
-            ("fieldSelector", f"metadata.name={self._name}"),
+            ("fieldSelector", f"metadata.name={self.name}"),
             ("timeoutSeconds", str(_WATCH)),
             ("allowWatchBookmarks", "true"),
         ]
         if self._version:
             query.append(("resourceVersion", self._version))
+        else:
+            # Its own version is none to watch from: that of a pod that has not changed for long is too old.
+            self._show(self.get())
         with self._api.open("watch", self._path, "pods", query=query, silence=_WATCH + 15.0) as answer:
             for line in answer.lines():
                 if line.strip():
-                    yield json.loads(line)
+                    yield _event(line)
 
     def _take(self, event: Mapping[str, Any]) -> None:
         kind, found = event["type"], event["object"]
         if kind == "ERROR":
-            self._version = ""
+            # Nearly always 410; whatever it is, the pod is looked at anew.
             raise Gone(f"the watch of the pod ends: {found.get('message', found.get('code'))}")
         self._version = found["metadata"].get("resourceVersion", self._version)
-        if kind == "BOOKMARK":
-            return
+        if kind == "DELETED":
+            self._show(PodState(found))
+            raise NotFound(f"the pod {self.name!r} has been deleted")
+        if kind != "BOOKMARK":
+            self._show(PodState(found))
+
+    def _show(self, state: PodState) -> None:
         with self._changed:
-            self._state = PodState(found)
-            if kind == "DELETED":
-                self._error = NotFound(f"the pod {self._name!r} has been deleted")
+            self._state = state
             self._changed.notify_all()
+        for told in tuple(self._listeners):
+            told(self._state)
 
 
 @lru_cache(maxsize=8)
 def _shared(kind: Any, here: Surroundings) -> Any:
     return kind(ApiServer.of(here), here.pod)
+
+
+def await_main(pods: Pods, cancel: Cancel, patience: float = PATIENCE) -> ContainerState:
+    """Block until main runs or has run.
+
+    Args:
+        pods: who tells of the pod.
+        cancel: ends the wait.
+        patience: seconds that what may pass may last.
+
+    Raises:
+        MainNotStarted: it never will: its image cannot be pulled, its pod has ended …
+        LifecycleError: as :meth:`PodWatch.wait_for`.
+    """
+    stuck: ContainerState | None = None
+    since = 0.0
+
+    def started(pod: PodState) -> ContainerState | None:
+        nonlocal stuck, since
+        main = pod.container(MAIN)
+        if main is not None and main.phase != "waiting":
+            return main
+        if main is not None and main.reason in _NEVER:
+            raise _never(main)
+        if pod.status.get("phase") in {"Failed", "Succeeded"}:
+            why = pod.status.get("message") or pod.status.get("reason") or "the pod has ended"
+            raise MainNotStarted(f"main was never started: {why}")
+        if main is None or main.reason not in _STUCK:
+            stuck = None
+        elif stuck is None:
+            stuck, since = main, time.monotonic()
+        else:
+            stuck = main
+        return None
+
+    while True:
+        # A reason may come and go while nobody looks: each turn waits for what is left of the patience.
+        left = patience if stuck is None else patience - (time.monotonic() - since)
+        if stuck is not None and left <= 0:
+            raise _never(stuck, f" (for {patience:.0f} s)")
+        found = pods.wait_for(started, cancel, left)
+        if found is not None:
+            return found
+
+
+def ended(pod: PodState, name: str) -> ExitStatus | None:
+    """How a container has ended, once it has; one whose pod ended without having started it never will run.
+
+    Raises:
+        NotFound: the pod has no such container.
+    """
+    found = pod.container(name)
+    if found is not None and found.phase == "terminated":
+        return found.exit_status()
+    if pod.spec.get("containers") and all(one["name"] != name for one in pod.spec["containers"]):
+        raise NotFound(f"there is no container {name!r} in the pod")
+    return None
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(line)
+        return {"type": found["type"], "object": found["object"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unavailable(f"the watch of the pod broke off in the middle of an event ({len(line)} bytes)") from error
 
 
 def _state(raw: Mapping[str, Any]) -> ContainerState:

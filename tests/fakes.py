@@ -179,6 +179,7 @@ class FakeControl:
         self.script = script or Script()
         self.control = ExecutionControl()
         self.reports: list[Report] = []
+        self.key_only = False
 
     def template(self) -> dict[str, Any]:
         return self.raw

@@ -275,6 +275,11 @@ class LocalControl:
         size = len(json.dumps(self._template, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
         return max(_ANNOTATIONS - size - 4096, 16 * 1024)
 
+    @property
+    def key_only(self) -> bool:
+        """A person wants to see where it went."""
+        return False
+
     def time_left(self) -> float | None:
         """Nobody kills it."""
         return None

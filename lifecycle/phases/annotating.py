@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from lifecycle import report
@@ -12,6 +11,8 @@ from lifecycle.ports import Report
 from lifecycle.stay import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lifecycle.context import Pod
     from lifecycle.stay import Stay
 
@@ -19,11 +20,35 @@ if TYPE_CHECKING:
 def annotate(pod: Pod, stay: Stay) -> None:
     """Report; what does not fit is found before the API refuses it, the largest first, and the rest is reported."""
     # Without main there are no outputs; a controller that reads them once must not find empty ones.
-    outputs = report.outputs(pod.template, pod.found) if pod.found.main is not None else {}
-    budget = pod.control.room
+    whole = report.outputs(pod.template, pod.found) if pod.found.main is not None else {}
+    item = stay.item("report", "")
+    told: set[str] = set()
+
+    def work() -> None:
+        # At each attempt: where a report goes instead when it was refused, there may be less room.
+        outputs = pod.found.outputs = _fitted(whole, pod.control.room, stay, told)
+        pod.control.report(Report(outputs=outputs, message=pod.record.message()))
+        item.size = report.size(outputs)
+
+    stay.perform(Task(item, work, ItemState.DONE))
+    if item.state is ItemState.DONE:
+        for saved in pod.found.items:
+            stay.settle(saved, ItemState.REPORTED)
+
+
+def _fitted(whole: Mapping[str, Any], budget: int, stay: Stay, told: set[str]) -> dict[str, Any]:
+    """What of the outputs fits; what does not is a failure, each once."""
+    outputs = dict(whole)
+    if "parameters" in outputs:
+        outputs["parameters"] = [dict(one) for one in outputs["parameters"]]
     for note in _cut_result(outputs, budget):
-        stay.note(note)
+        if note not in told:
+            told.add(note)
+            stay.note(note)
     for name, size in _drop_largest(outputs, budget):
+        if name in told:
+            continue
+        told.add(name)
         stay.fail(
             Failure.of(
                 BadRequest(
@@ -34,33 +59,18 @@ def annotate(pod: Pod, stay: Stay) -> None:
                 item=name,
             )
         )
-    pod.found.outputs = outputs
-    item = stay.item("report", "")
-
-    def work() -> None:
-        pod.control.report(Report(outputs=outputs, message=pod.record.message()))
-        item.size = _size(outputs)
-
-    stay.perform(Task(item, work, ItemState.DONE))
-    if item.state is ItemState.DONE:
-        for saved in pod.found.items:
-            stay.settle(saved, ItemState.REPORTED)
-
-
-def _size(value: Any) -> int:
-    """Bytes of the JSON that is sent."""
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
+    return outputs
 
 
 def _cut_result(outputs: dict[str, Any], budget: int) -> list[str]:
     """Keep of the result what the other outputs leave room for, its end: it is a tail already (spec 5.4)."""
     result = outputs.get("result")
-    over = _size(outputs) - budget
+    over = report.size(outputs) - budget
     if not result or over <= 0:
         return []
     raw = result.encode()
     # A character may take six bytes in JSON: cut by what is sent, and look again.
-    while raw and (over := _size(outputs) - budget) > 0:
+    while raw and (over := report.size(outputs) - budget) > 0:
         raw = raw[max(over // 6, 1024) :]
         outputs["result"] = raw.decode(errors="ignore")
     return [f"only the last {len(raw)} bytes of the result fit into the {budget} that all outputs have"]
@@ -69,8 +79,8 @@ def _cut_result(outputs: dict[str, Any], budget: int) -> list[str]:
 def _drop_largest(outputs: dict[str, Any], budget: int) -> list[tuple[str, int]]:
     """Take parameters out of the outputs until they fit; what was taken, and its bytes."""
     dropped: list[tuple[str, int]] = []
-    while _size(outputs) > budget:
-        values = [(_size(one.get("value", "")) - 2, one) for one in outputs.get("parameters", [])]
+    while report.size(outputs) > budget:
+        values = [(report.size(one.get("value", "")) - 2, one) for one in outputs.get("parameters", [])]
         size, largest = max(values, key=lambda pair: pair[0], default=(0, None))
         if largest is None or size <= 0:
             break

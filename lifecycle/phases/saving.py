@@ -132,7 +132,7 @@ def _log(pod: Pod, stay: Stay) -> Task:
             transfer.save_stream(stay.driver(target, item), target, stream, moved)
         item.size = moved.size
         # A copy of the archive location, archiveLogs and all (spec 1.11).
-        pod.found.artifacts[LOG_ARTIFACT] = {"name": LOG_ARTIFACT, "archiveLogs": True} | target.raw()
+        pod.found.artifacts[LOG_ARTIFACT] = {"name": LOG_ARTIFACT, "archiveLogs": True} | _reported(pod, {}, target)
 
     return Task(item, work, ItemState.SAVED)
 
@@ -182,7 +182,12 @@ def destination(pod: Pod, artifact: Artifact, raw: dict[str, Any], place: str) -
     else:
         below = _archive_location(pod)
         target = Location(below.type, own.config if own else below.config, below.key).join(name)
-    return target, raw | target.raw()
+    return target, raw | _reported(pod, raw, target)
+
+
+def _reported(pod: Pod, raw: dict[str, Any], target: Location) -> dict[str, Any]:
+    """Where it went, for a reader that knows the archive location or for one that does not."""
+    return target.key_only(raw) if pod.control.key_only else target.raw()
 
 
 def _archive_location(pod: Pod) -> Location:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -12,13 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.servers.process import needs, started_process
+from tests.servers.process import Daemon, needs, started_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tests.servers.enclosure import Enclosure
 
 BUSYBOX = "busybox:test"
 """The image of a pod's main: a static busybox, and nothing else."""
+
+_USUAL = "/run/docker.sock"
 
 RUNC = Path(__file__).parent / "runc-clamp.sh"
 
@@ -52,17 +57,10 @@ def started(directory: Path) -> Iterator[Dockerd]:
 
     A Unix socket's path has 107 characters at most: keep the directory short.
     """
-    dockerd = needs("docker", "dockerd", "containerd", "runc", "docker", "busybox")
-    directory.mkdir(parents=True, exist_ok=True)
     one = Dockerd(directory / "s")
-    argv = [
-        dockerd, "--iptables=false", "--bridge=none", "--data-root", directory / "data", "--exec-root",
-        directory / "exec", "--pidfile", directory / "pid", "-H", one.url, "--add-runtime", f"clamp={RUNC}",
-        "--default-runtime", "clamp", "--default-ulimit", "nofile=4096:4096",
-    ]  # fmt: skip
     environment = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     try:
-        with started_process(argv, directory / "log", environment, path=one.socket):
+        with started_process(command(one, directory), directory / "log", environment, path=one.socket):
             one.load(BUSYBOX, busybox(), "ENV PATH=/bin")
             try:
                 yield one
@@ -72,6 +70,70 @@ def started(directory: Path) -> Iterator[Dockerd]:
                     one.docker("rm", "-f", *running)
     finally:
         _unmount(directory)
+
+
+def command(one: Dockerd, directory: Path, *options: str) -> Sequence[str | Path]:
+    """How to start one; the directory is made."""
+    dockerd = needs("docker", "dockerd", "containerd", "runc", "docker", "busybox")
+    directory.mkdir(parents=True, exist_ok=True)
+    return [
+        dockerd, "--iptables=false", "--bridge=none", "--data-root", directory / "data", "--exec-root",
+        directory / "exec", "--pidfile", directory / "pid", "-H", one.url, "--add-runtime", f"clamp={RUNC}",
+        "--default-runtime", "clamp", "--default-ulimit", "nofile=4096:4096", *options,
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DockerNode:
+    """One as the container runtime of a cluster."""
+
+    dockerd: Dockerd
+    directory: Path
+    name = "docker"
+
+    @property
+    def socket(self) -> Path:
+        """As the machine sees it; inside of the node it is at ``/var/run/docker.sock``, too."""
+        return self.dockerd.socket
+
+    @property
+    def kubelet(self) -> Sequence[str]:
+        """Options of a kubelet that still has dockershim."""
+        return (
+            "--container-runtime=docker",
+            f"--docker-endpoint={self.dockerd.url}",
+            f"--experimental-dockershim-root-directory={self.directory}/dockershim",
+            "--network-plugin=",
+            f"--containerd={self.directory}/exec/containerd/containerd.sock",
+        )
+
+    def load(self, name: str, rootfs: Path | bytes, env: Mapping[str, str], entrypoint: Sequence[str]) -> None:
+        """Make an image of a tar."""
+        changes = [f"ENV {key}={json.dumps(value)}" for key, value in env.items()]
+        if entrypoint:
+            changes.append(f"ENTRYPOINT {json.dumps(list(entrypoint))}")
+        arguments = [word for change in changes for word in ("--change", change)]
+        if isinstance(rootfs, bytes):
+            self.dockerd.docker("import", *arguments, "-", name, stdin=rootfs)
+        else:
+            self.dockerd.docker("import", *arguments, str(rootfs), name)
+
+
+def node(directory: Path, inside: Enclosure) -> tuple[DockerNode, Daemon]:
+    """One for a cluster, to be started; containers survive when it is killed, until the enclosure ends."""
+    one = Dockerd(directory / "s")
+    argv = command(
+        one,
+        directory,
+        f"--host=unix://{_USUAL}",  # as well: the path that a pod mounts of any node
+        "--live-restore",
+        f"--cgroup-parent={inside.cgroup}/docker",
+    )
+    # Killed it leaves its PID file, and does not start again while that number is somebody's.
+    unlocked = ("sh", "-c", 'rm -f "$0"; exec "$@"', directory / "pid")
+    return DockerNode(one, directory), Daemon(
+        [*inside.enter, *unlocked, *argv], directory / "dockerd.log", path=one.socket
+    )
 
 
 def busybox() -> bytes:

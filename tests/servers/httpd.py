@@ -133,4 +133,4 @@ class _Handler(LoopbackHandler):
             owner.closing.wait(60)
         self.close_connection = True
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - the base class looks for these
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815 - the base class looks for these

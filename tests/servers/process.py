@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 _START = 30.0
 _READY = 60.0
@@ -115,6 +117,75 @@ def started_process(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@dataclass
+class Daemon:
+    """A process that can be taken away for a while, and comes back."""
+
+    argv: Sequence[str | Path]
+    log: Path
+    port: int = 0
+    path: Path | None = None
+    """A Unix socket, in place of a port."""
+    ready: Callable[[subprocess.Popen[bytes]], None] = lambda _: None
+    """Waits for what it is there for, which may take longer than its port."""
+    _running: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it serves."""
+        environment = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "HOME": str(self.log.parent)}
+        one = started_process(self.argv, self.log, environment, port=self.port, path=self.path)
+        self._process = self._running.enter_context(one)
+        self.ready(self._process)
+
+    def stop(self) -> None:
+        """Kill it, and wait for the end of what it has started as its own."""
+        with contextlib.ExitStack() as held:
+            ends = select.poll()
+            count = 0
+            for process in _below(self._process.pid) if self._process else ():
+                with contextlib.suppress(ProcessLookupError):
+                    end = os.pidfd_open(process)
+                    held.callback(os.close, end)
+                    ends.register(end, select.POLLIN)
+                    count += 1
+            self._running.close()
+            self._process = None
+            until = time.monotonic() + _START
+            while count and (left := until - time.monotonic()) > 0:
+                for end, _ in ends.poll(left * 1000):
+                    ends.unregister(end)
+                    count -= 1
+
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """It is not there: connections are refused. Afterwards it is again, with what it has stored."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes connections, and says nothing."""
+        assert self._process
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
+
+
+def _below(process: int) -> list[int]:
+    """The descendants of a process."""
+    children: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for tasks in Path(f"/proc/{process}/task").iterdir():
+            children += map(int, (tasks / "children").read_text().split())
+    return [one for child in children for one in (child, *_below(child))]
 
 
 def _answers(port: int, path: Path | None) -> bool:

@@ -1,0 +1,107 @@
+"""Scenarios that must fail: early where that is possible, and with a message that says what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.pods.case import MOUNT, NEITHER, VOLUME, Case, Expected, Json, Scenario, shell
+from tests.pods.scenarios import parameter
+
+if TYPE_CHECKING:
+    from tests.pods.seen import Seen
+
+NOBODY = "nobody"
+"""A service account that may do nothing."""
+
+FOREVER = 600
+"""Seconds that main would run if nothing stopped it: more than a scenario has."""
+
+
+def _in_base_layer(case: Case) -> Json:
+    return {
+        "name": "t",
+        "container": shell(f"echo x > /p; sleep {FOREVER} & wait $!"),
+        "outputs": {"parameters": [{"name": "p", "valueFrom": {"path": "/p"}}]},
+    }
+
+
+def _script_in_base_layer(case: Case) -> Json:
+    source = f"echo x > /p; sleep {FOREVER} & wait $!"
+    return _in_base_layer(case) | {"script": shell("") | {"command": ["sh"], "source": source}, "container": None}
+
+
+def _early(seen: Seen) -> None:
+    assert seen.seconds < FOREVER / 4, "main ran on, although its outputs were lost from the start"
+
+
+def _required(case: Case) -> Json:
+    return {
+        "name": "t",
+        "container": shell("echo x > /work/p", volumeMounts=[MOUNT]),
+        "volumes": [VOLUME],
+        "outputs": {
+            "parameters": [{"name": name, "valueFrom": {"path": f"/work/{name}"}} for name in ("p", "forgotten")],
+            "artifacts": [{"name": "lost", "path": "/work/lost"}],
+        },
+        "archiveLocation": {"s3": case.home},
+    }
+
+
+def _required_expected(_: Case) -> Expected:
+    forgotten = {"name": "forgotten", "valueFrom": {"path": "/work/forgotten"}}
+    outputs = {"parameters": [*parameter("x")["parameters"], forgotten]}
+    return Expected(wait=1, outputs=outputs, message=("forgotten", "lost", "/work/lost"))
+
+
+def _input(case: Case) -> Json:
+    return {
+        "name": "t",
+        "inputs": {"artifacts": [{"name": "needed", "path": "/in/needed", "s3": case.home | {"key": "no/such/key"}}]},
+        "container": shell("echo never"),
+        "archiveLocation": {"s3": case.home},
+    }
+
+
+def _unreadable_image(case: Case) -> Json:
+    return {"name": "t", "container": shell("true") | {"image": "no-such-image:test"}}
+
+
+def _no_command(case: Case) -> Json:
+    return {"name": "t", "container": {"image": shell("")["image"], "command": ["/no/such/program"]}}
+
+
+def _reported(case: Case) -> Json:
+    return {
+        "name": "t",
+        "container": shell("echo x > /work/p", volumeMounts=[MOUNT]),
+        "volumes": [VOLUME],
+        "outputs": {"parameters": [{"name": "p", "valueFrom": {"path": "/work/p"}}]},
+    }
+
+
+def _forbidden(case: Case) -> Expected:
+    """Whichever it misses first, it is named by verb and resource."""
+    words: dict[str, tuple[str, ...]] = {
+        "docker": ("patch", "pods"), "pns": ("pods",), "k8sapi": ("pods",), "kubelet": ("nodes/proxy",),
+    }  # fmt: skip
+    return Expected(wait=1, main=None, message=("403", *words[case.runtime]))
+
+
+def _scenario(name: str, template: Any, expected: Any, **more: Any) -> Scenario:
+    return Scenario(name, template, expected if callable(expected) else lambda _: expected, **more)
+
+
+SCENARIOS = (
+    _scenario(
+        "base-layer-refused",
+        _in_base_layer,
+        lambda case: Expected(wait=1, main=None, message=(case.runtime, "/p", "volume"), also=_early),
+        runtimes=NEITHER,
+        every_contract=True,
+    ),
+    _scenario("required-outputs", _required, _required_expected),
+    _scenario("required-input", _input, Expected(init=1, wait=None, main=None, message=("needed", "no/such/key"))),
+    _scenario("no-image", _unreadable_image, Expected(wait=1, main=None, message=("no-such-image:test",))),
+    _scenario("no-command", _no_command, Expected(wait=None, main=None, message=())),
+    _scenario("forbidden", _reported, _forbidden, account=NOBODY),
+)
