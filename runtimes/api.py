@@ -154,7 +154,9 @@ class ApiServer:
             NotFound, Forbidden, Unauthorized, BadRequest, AlreadyExists: another attempt would end the same way.
             Conflict, Throttled, TimedOut, Unavailable: it may work.
         """
-        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        # Characters as they are: escapes would make three times as much of a text that is not English.
+        text = "" if body is None else json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+        data = text.encode(errors="replace") or None
         headers = {} if data is None else {"Content-Type": content_type}
         response = self._request(verb, path, resource, query, data, headers, within, preload=True)
         try:
