@@ -136,6 +136,7 @@ def _terminate_by_file(play: Play) -> None:
 def _delete(grace: int) -> Any:
     def during(play: Play) -> None:
         play.await_line("ready")
+        play.await_wait()
         play.delete(grace)
 
     return during
@@ -187,7 +188,7 @@ SCENARIOS = (
     Scenario(
         "out-of-memory",
         _out_of_memory,
-        lambda _: Expected(main=137, reason="OOMKilled", outputs=parameter("x")),
+        lambda _: Expected(main=137, reason="OOMKilled", outputs=parameter("x"), message=("OOMKilled", "limits.memory")),
     ),
 )  # fmt: skip
 
