@@ -156,6 +156,10 @@ def _out_of_memory(case: Case) -> Json:
     return template
 
 
+def _out_of_memory_expected(_: Case) -> Expected:
+    return Expected(main=137, reason="OOMKilled", outputs=parameter("x"), message=("OOMKilled", "limits.memory"))
+
+
 SCENARIOS = (
     Scenario(
         "sidecars",
@@ -188,7 +192,7 @@ SCENARIOS = (
     Scenario(
         "out-of-memory",
         _out_of_memory,
-        lambda _: Expected(main=137, reason="OOMKilled", outputs=parameter("x"), message=("OOMKilled", "limits.memory")),
+        _out_of_memory_expected,
     ),
 )  # fmt: skip
 
