@@ -33,14 +33,18 @@ def project() -> dict[str, Any]:
     return table
 
 
-def needed(extras: Iterable[str]) -> list[metadata.Distribution]:
+def needed(extras: Iterable[str], more: Iterable[str] = ()) -> list[metadata.Distribution]:
     """What argoexec with these extras needs, as it is installed beside this interpreter; by name.
+
+    Args:
+        extras: of pyproject.toml.
+        more: requirements: drivers of others, with what these need.
 
     Raises:
         LookupError: one is not installed.
     """
     table = project()
-    waiting = [(Requirement(line), "") for line in table["dependencies"]]
+    waiting = [(Requirement(line), "") for line in (*table["dependencies"], *more)]
     for extra in extras:
         waiting += [(Requirement(line), "") for line in table["optional-dependencies"][extra]]
     found: dict[str, metadata.Distribution] = {}
@@ -51,13 +55,15 @@ def needed(extras: Iterable[str]) -> list[metadata.Distribution]:
             continue
         name = canonicalize_name(requirement.name)
         for wanted in ("", *requirement.extras):
-            if (name, wanted) in seen:
+            if name == "argoexec" or (name, wanted) in seen:
                 continue
             seen.add((name, wanted))
             try:
                 found[name] = metadata.distribution(name)
             except metadata.PackageNotFoundError as error:
-                raise LookupError(f"{name} is not installed in this environment: install requirements.lock") from error
+                raise LookupError(
+                    f"{name} is not installed here: install requirements.lock, and your packages"
+                ) from error
             waiting += [(Requirement(line), wanted) for line in found[name].requires or ()]
     return [found[name] for name in sorted(found)]
 

@@ -90,22 +90,26 @@ _BY_NAME: Final = ("libgcc_s.so.1", "libnss_files.so.2", "libnss_dns.so.2", "lib
 _KERBEROS: Final = "libgssapi_krb5.so.2"
 
 
-def build_base(root: Path, stores: Sequence[str], known_hosts: Path | None = None) -> None:
+def build_base(
+    root: Path, stores: Sequence[str], packages: Sequence[str] = (), known_hosts: Path | None = None
+) -> None:
     """Everything but argoexec: the interpreter, the dependencies, the programs, the files of ``/etc``.
 
     Args:
         root: an empty directory.
         stores: of :data:`STORES`.
+        packages: requirements: drivers of others, which are installed in this environment.
         known_hosts: ssh host keys for every git artifact.
 
     Raises:
         LookupError: something that belongs into it is not on this machine.
     """
+    needed = distributions.needed((one for one in stores if one != "git"), packages)
     for name in DIRECTORIES:
         (root / name).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
     _interpreter(root)
-    for distribution in distributions.needed(one for one in stores if one != "git"):
+    for distribution in needed:
         for source, path in distributions.files(distribution):
             _copy(source, root / SITE / path)
     _copy(_program("busybox", "busybox-static"), root / "usr/bin/busybox")
@@ -263,6 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--image", metavar="NAME:TAG", help="an image for docker load and ctr image import")
     parser.add_argument("--user", default="", metavar="UID:GID", help=f"the image's user, as {UID}:{UID} (root)")
     parser.add_argument("--stores", default=",".join(STORES), help="the optional ones, with commas (%(default)s)")
+    parser.add_argument("--packages", default="", help="drivers of others, with spaces, which are installed here")
     parser.add_argument("--known-hosts", type=Path, metavar="FILE", help="ssh host keys for git artifacts")
     args = parser.parse_args(argv)
     stores = [one for one in args.stores.split(",") if one]
@@ -271,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="rootfs-", dir=args.target.absolute().parent) as work:
             base, own, tar = Path(work, "base"), Path(work, "own"), Path(work, "tar")
-            build_base(base, stores, args.known_hosts)
+            build_base(base, stores, args.packages.split(), args.known_hosts)
             build_own(own)
             tarball.pack([base, own], tar)
             if args.directory:

@@ -85,11 +85,15 @@ class Launch:
 
 @dataclass(slots=True)
 class Findings:
-    """What the phases have found out, for those that follow; becomes the report."""
+    """What the phases have found out, for those that follow; becomes the report.
+
+    ``had_turn`` says that the result was captured, or failed to be; else it is its turn while saving.
+    """
 
     main: Container | None = None
     exit: ExitStatus | None = None
     result: str | None = None
+    had_turn: bool = False
     parameters: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)

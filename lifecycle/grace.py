@@ -75,7 +75,8 @@ def share_out(pod: Pod, reason: Cancelled) -> None:
 
     def ask() -> None:
         try:
-            answers.put((pod.control.time_left(),))
+            left = pod.control.time_left()
+            answers.put((None if left is None else pod.clock.monotonic() - began + left,))
         except Exception as error:  # noqa: BLE001 - a thread has no caller
             pod.journal.write("note", phase="", text=f"nobody says how much time is left: {error}")
             answers.put((pod.settings.grace,))

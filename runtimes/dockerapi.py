@@ -12,19 +12,18 @@ import json
 import logging
 import os
 import pwd
-import queue
 import threading
 import time
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from lifecycle.archive.stream import Readable
 from lifecycle.errors import BadRequest, Forbidden, LifecycleError, NotFound, TimedOut, Unavailable, Unsupported
 from lifecycle.network import broken, causes
+from runtimes.dockerstream import Body, failures, followed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Mapping
 
     from lifecycle.clock import Cancel
 
@@ -53,8 +52,6 @@ class Daemon:
     @property
     def socket(self) -> Path | None:
         """The path of its Unix socket; ``None`` for one that is elsewhere."""
-        if self.host.startswith("/"):
-            return Path(self.host)
         return Path(self.host.removeprefix("unix://")) if self.host.startswith("unix://") else None
 
     # --- one question, one answer ---------------------------------------------------------------------------------
@@ -108,7 +105,7 @@ class Daemon:
             )  # fmt: skip
             if response.status_code >= 400:
                 said = _message(response.content)
-        except _failures() as error:
+        except failures() as error:
             raise self._broken(where, error) from error
         if response.status_code >= 400:
             raise self._refusal(response.status_code, where, said)
@@ -144,14 +141,23 @@ class Daemon:
     # --- streams --------------------------------------------------------------------------------------------------
 
     def stream(
-        self, method: str, path: str, query: Mapping[str, Any] = _NOTHING, *, silence: float | None = _ANSWER
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] = _NOTHING,
+        *,
+        silence: float | None = _ANSWER,
+        headers: Mapping[str, str] = _NOTHING,
     ) -> Body:
         """An answer to be read piece by piece.
 
         Raises:
             LifecycleError: as :meth:`call`.
         """
-        return Body(self.open(method, path, query, silence=silence), f"{method} {path}", self._broken)
+        # On a connection of its own: shutting down one that is back in the pool would end another's.
+        alone = {"Connection": "close", **headers}
+        answer = self.open(method, path, query, silence=silence, headers=alone)
+        return Body(answer, f"{method} {path}", self._broken)
 
     def subscribe(self, filters: Mapping[str, Any], since: float) -> Body:
         """Events from ``since`` on, a line of JSON each; it stays silent until there is one."""
@@ -166,21 +172,36 @@ class Daemon:
             Cancelled: the token was set.
             Unavailable: the connection broke.
         """
-        cancel.check()
         where = f"/containers/{container}/wait"
         # The head of the answer comes at once (since API 1.30), its body with the end.
-        with self.stream("POST", where, silence=None) as body:
-            text = body.read_until(cancel, timeout)
-        if text is None:
-            return None
+        found = followed(
+            "docker-wait",
+            lambda: self.stream("POST", where, silence=None),
+            lambda body: body.readall(),
+            cancel,
+            timeout,
+        )
+        return None if found is None else _code(found, f"POST {where}")
+
+    def pull(self, image: str) -> Body:
+        """Progress of pulling an image, with the person's own credentials; a line of JSON each.
+
+        Raises:
+            NotFound, BadRequest, Forbidden: there is none, or not for this person.
+            Unavailable: the registry cannot be reached.
+        """
+        from docker import auth  # noqa: PLC0415 - see above
+        from docker.utils import parse_repository_tag  # noqa: PLC0415
+
+        repository, tag = parse_repository_tag(image)
+        client = self._client()
         try:
-            answer = json.loads(text)
-            code = int(answer["StatusCode"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise Unavailable(f"POST {where}: the daemon has ended before it told the exit code") from error
-        if problem := (answer.get("Error") or {}).get("Message"):
-            raise Unavailable(f"POST {where}: {problem}")
-        return code
+            header = auth.get_config_header(client, auth.resolve_repository_name(repository)[0])
+        except failures() as error:
+            raise BadRequest(f"{image!r} cannot name an image, or its credentials cannot be read") from error
+        query = {"fromImage": repository, "tag": tag or "latest"}
+        headers = {"X-Registry-Auth": header} if header else {}
+        return self.stream("POST", "/images/create", query, silence=None, headers=headers)
 
     # --- the client -----------------------------------------------------------------------------------------------
 
@@ -195,9 +216,10 @@ class Daemon:
                 try:
                     options = kwargs_from_env(environment=dict(self._environ) or {"": ""})
                     client = docker.APIClient(**({"base_url": self.host} | options), version="auto", timeout=_ANSWER)
-                except _failures() as error:
+                except failures() as error:
                     raise self._broken("GET /version", error) from error
-                logging.getLogger("docker").setLevel(logging.WARNING)
+                for noisy in ("docker", "urllib3"):
+                    logging.getLogger(noisy).setLevel(logging.WARNING)
                 self._made = client
             return self._made
 
@@ -270,104 +292,21 @@ class Daemon:
         return kind(message, remedy="a plug-in of the daemon refuses it" if kind is Forbidden else "")
 
 
-class Body(Readable):
-    """The body of an answer. A read that blocks is ended by :meth:`abort`, from another thread."""
-
-    def __init__(self, response: Any, where: str, meaning: Callable[[str, Exception], LifecycleError]) -> None:
-        """Take an answer whose body has not been read."""
-        self.headers: Mapping[str, str] = response.headers
-        self._response = response
-        self._where = where
-        self._meaning = meaning
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Exactly ``size`` bytes, fewer only at the end.
-
-        Raises:
-            Unavailable, TimedOut: the connection broke; what was read is not all.
-        """
-        if size < 0:
-            return self.readall()
-        return self._pull(lambda: self._response.raw.read(size, decode_content=False))
-
-    def read1(self, size: int = 256 * 1024, /) -> bytes:
-        """What has come, at most ``size`` bytes; nothing at the end.
-
-        Raises:
-            Unavailable, TimedOut: as ``read``.
-        """
-        return self._pull(lambda: self._response.raw.read1(size, decode_content=False))
-
-    def _pull(self, read: Callable[[], bytes]) -> bytes:
-        if self.closed:
-            raise ValueError("read of a closed stream")
-        try:
-            return read()
-        except _failures() as error:
-            raise self._meaning(self._where, error) from error
-
-    def lines(self) -> Iterator[bytes]:
-        """Its lines as they come; an unfinished one at the end is dropped."""
-        rest = b""
-        while data := self.read1():
-            *whole, rest = (rest + data).split(b"\n")
-            yield from whole
-
-    def read_until(self, cancel: Cancel, timeout: float | None) -> bytes | None:
-        """All of it, however long it takes; ``None`` after ``timeout`` seconds.
-
-        Raises:
-            Cancelled: the token was set.
-            Unavailable: the connection broke.
-        """
-        inbox: queue.SimpleQueue[bytes | Exception | None] = queue.SimpleQueue()
-
-        def read() -> None:
-            try:
-                inbox.put(self.readall())
-            except Exception as error:  # noqa: BLE001 - a thread has no caller: whoever waits is told
-                inbox.put(error)
-
-        reader = threading.Thread(target=read, name="docker-wait", daemon=True)
-        reader.start()
-        cancel.listen(lambda: inbox.put(None))
-        try:
-            found = inbox.get(timeout=None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
-        except queue.Empty:
-            found = None
-        if isinstance(found, bytes):
-            return found
-        self.abort()
-        reader.join()
-        if isinstance(found, Exception):
-            raise found
-        cancel.check()
-        return None
-
-    def abort(self) -> None:
-        """End a read that blocks; it, and all that follow, break."""
-        with contextlib.suppress(OSError, RuntimeError, ValueError):  # it has ended, or has been closed
-            self._response.raw.shutdown()
-
-    def close(self) -> None:
-        """Let go of the connection, which is of no more use when not all was read."""
-        if not self.closed:
-            super().close()
-            self._response.close()
-
-
 def now() -> float:
     """The daemon's time: it is on this machine, or its events begin some seconds too early."""
     return time.time() - 1.0
 
 
-def _failures() -> tuple[type[Exception], ...]:
-    """What the SDK, and what is below it, raises about the way to a daemon."""
-    import docker.errors  # noqa: PLC0415 - is loaded already
-    import requests  # noqa: PLC0415
-    import urllib3  # noqa: PLC0415
-
-    return (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+def _code(text: bytes, where: str) -> int:
+    """The exit code in the answer to a wait."""
+    try:
+        answer = json.loads(text)
+        code = int(answer["StatusCode"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unavailable(f"{where}: the daemon has ended before it told the exit code") from error
+    if problem := (answer.get("Error") or {}).get("Message"):
+        raise Unavailable(f"{where}: {problem}")
+    return code
 
 
 def _message(content: bytes) -> str:

@@ -27,15 +27,15 @@ from lifecycle.errors import (
 from lifecycle.ports import Container, ExitStatus
 from runtimes.exits import exit_code
 from runtimes.held import open_regular, open_tree
+from runtimes.podlog import PodLog
 from runtimes.processes import refusal
 from runtimes.scan import Scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Self
 
     from lifecycle.ports import Surroundings
-    from runtimes.api import ApiServer
     from runtimes.pods import ContainerState, PodState, PodWatch
     from runtimes.scan import Found
 
@@ -59,12 +59,12 @@ class NamespaceRuntime:
     reads_base_layer: ClassVar[bool] = True
     _begun: ClassVar[Scan | None] = None
 
-    def __init__(self, watch: PodWatch | None, logs: Logs | None, scan: Scan | None = None) -> None:
+    def __init__(self, watch: PodWatch | None, output: PodLog | None, scan: Scan | None = None) -> None:
         """Look for main from now on.
 
         Args:
             watch: the pod; ``None`` where there is no API server to ask.
-            logs: of its containers.
+            output: of its containers.
             scan: has begun to look already.
 
         Raises:
@@ -74,7 +74,7 @@ class NamespaceRuntime:
         self._scan.begin()
         self._processes = self._scan.processes
         self._watch = watch
-        self._logs = logs
+        self._log = output
         self._main: Found | None = None
         self._others: dict[Container, Found] = {}
         self._said: set[str] = set()
@@ -102,7 +102,8 @@ class NamespaceRuntime:
         from runtimes.pods import PodWatch  # noqa: PLC0415
 
         try:
-            return cls(PodWatch.of(here), Logs(ApiServer.of(here), here.pod), scan)
+            watch = PodWatch.of(here)
+            return cls(watch, PodLog(ApiServer.of(here), watch), scan)
         except LifecycleError as error:
             log.warning("pns has no API server to ask: %s", error)
             return cls(None, None, scan)
@@ -227,14 +228,15 @@ class NamespaceRuntime:
     def others(self) -> Sequence[Container]:
         """Every container but main and this one whose first process runs; unnamed ones are called by their ID."""
         running = [one for one in self._scan.found() if one is not self._main and not one.ended]
-        names = self._names({one.ids[0] for one in running if one.ids})
-        self._others = {}
+        names = self._names({one.ids[0] for one in running if one.ids and not one.name})
+        there = []
         for one in running:
-            known = next((names[each] for each in one.ids if each in names), one.name)
+            known = one.name or next((names[each] for each in one.ids if each in names), "")
             name = known or (one.ids[0][:12] if one.ids else f"process-{one.pid}")
             if name not in _OURS:
-                self._others[Container(name, one.ids[0] if one.ids else "")] = one
-        return list(self._others)
+                there.append(Container(name, one.ids[0] if one.ids else ""))
+                self._others[there[-1]] = one
+        return there
 
     def _names(self, wanted: set[str]) -> dict[str, str]:
         """Names by ID, as the pod's status has them: it may be a moment behind."""
@@ -296,17 +298,18 @@ class NamespaceRuntime:
         return open_tree(self._root(container), path)
 
     def _root(self, container: Container) -> int:
-        main = self._main
+        main, ours = self._main, self._processes.status(os.getpid())
         if container.name == _MAIN and main is not None:
             if main.root is not None and main.held:
                 return main.root
-            ours = self._processes.status(os.getpid())
             if main.refused and ours is not None:
                 cause, remedy = refusal(ours, main.status)
                 raise Forbidden(f"main's files may not be read: {cause}", remedy=remedy)
+        remedy = "save them from a volume, let main run for a moment longer, or choose the executor docker"
+        if ours is not None and not ours.may_trace:
+            remedy += "; with the capability SYS_PTRACE, wait holds it before main's command runs"
         raise Unsupported(
-            f"the files of {container.name} cannot be read: it ended before its root could be held",
-            remedy="save them from a volume, let main run for a moment longer, or choose the executor docker",
+            f"the files of {container.name} cannot be read: it ended before its root could be held", remedy=remedy
         )
 
     def open_output(self, container: Container, *, combined: bool) -> BinaryIO:
@@ -314,13 +317,13 @@ class NamespaceRuntime:
 
         Raises:
             NotFound, Forbidden, Unavailable: as the API server says.
-            BadRequest: there is none.
+            BadRequest: there is no API server.
         """
         if not combined:
             self._say("stdout is not told apart from stderr: the log of a pod has both")
-        if self._logs is None:
+        if self._log is None:
             raise BadRequest("the output of a container is in the pod's log, and there is no API server to ask for it")
-        return self._logs.open(container)
+        return self._log.open(container)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -330,27 +333,6 @@ class NamespaceRuntime:
         if text not in self._said:
             self._said.add(text)
             log.warning("pns: %s", text)
-
-
-class Logs:
-    """Logs of this pod's containers by the API server."""
-
-    def __init__(self, api: ApiServer, pod: str) -> None:
-        self._api = api
-        self._path = f"/api/v1/namespaces/{api.namespace}/pods/{pod}/log"
-
-    def open(self, container: Container) -> BinaryIO:
-        """The log of one, followed until the container has ended and all has been read."""
-        from lifecycle.archive.stream import ChunkReader  # noqa: PLC0415 - only those who want it pay
-
-        query = [("container", container.name), ("follow", "true")]
-        answer = self._api.open("get", self._path, "pods/log", query=query)
-
-        def chunks() -> Iterator[bytes]:
-            while data := answer.read1():
-                yield data
-
-        return ChunkReader(chunks(), answer.close)
 
 
 class _News:

@@ -56,6 +56,7 @@ def run(table: Table, args: argparse.Namespace) -> int:
                 arm_deadline(pod)
                 verdict = Engine(table, pod, environ=environ).run()
         except Exception as error:
+            # Also a defect's: a controller that finds no message guesses at the service account (spec 1.7.9).
             _terminate_with(termination_log, str(Failure.of(error, phase=table.name)))
             raise
     message = pod.record.message()
@@ -63,6 +64,11 @@ def run(table: Table, args: argparse.Namespace) -> int:
         log.log(logging.ERROR if pod.record.failures else logging.WARNING, "%s", message)
         _terminate_with(termination_log, message)
     log.info("%s %s", table.name, verdict.value)
+    return status(table, verdict, pod)
+
+
+def status(table: Table, verdict: Verdict, pod: Pod) -> int:
+    """The exit status (ADR 0008)."""
     saved_all = table.name == "wait" and not pod.record.failures
     return 0 if verdict is Verdict.SUCCEEDED or saved_all else 1
 
@@ -78,7 +84,7 @@ def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str], tel
         runtime.begin()
     clock = SystemClock()
     local = environ.get("ARGOEXEC_LOCAL_POD")
-    # The termination message is written once, at the end, and also when the report could not be delivered.
+    # The termination message is this module's, not the control plane's: it is left also when no report can be sent.
     if local:
         control: ControlPlane = registry.resolve("control plane", "local")(
             here.annotations, Path(local) / "reported.json"
@@ -182,6 +188,7 @@ def _terminate_with(path: Path, message: str) -> None:
     """Leave the message where the kubelet looks for it; a pod without that file is none of the kubelet's."""
     try:
         if path.exists():
-            path.write_bytes(clip(message, MESSAGE_LIMIT).encode())
+            # In place: the kubelet has mounted this very file. It reads 4096 bytes of it, and may cut a character.
+            path.write_text(clip(message, MESSAGE_LIMIT), encoding="utf-8")
     except OSError as error:
         log.warning("the termination message could not be written: %s", error.strerror)

@@ -28,8 +28,7 @@ def annotate(pod: Pod, stay: Stay) -> None:
         # At each attempt: where a report goes instead when it was refused, there may be less room.
         outputs = pod.found.outputs = _fitted(whole, pod.control.room, stay, told)
         message = pod.record.message()
-        if message:
-            pod.tell(message)  # now: the report may be the last thing this process does
+        pod.tell(message)  # now: the report may be the last thing this process does
         pod.control.report(Report(outputs=outputs, message=message))
         item.size = report.size(outputs)
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 def capture(pod: Pod, stay: Stay) -> None:
     """Keep the end of stdout, when the template or the controller wants it.
 
-    When the pod is being deleted, its turn is after the parameters, while saving (ADR 0031).
+    Of a pod that was told to stop, its turn is after the parameters, while saving (ADR 0031).
     """
-    if pod.grace is not None or not wanted(pod):
+    if pod.stops or not wanted(pod):
         return
+    pod.found.had_turn = True
     task = result(pod, stay)
     if pod.found.main is None:
         stay.settle(task.item, ItemState.ABANDONED, "main never ran")

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lifecycle.context import Pod
-    from lifecycle.grace import Grace
     from lifecycle.stay import Stay
     from lifecycle.template import Artifact, Parameter
+
+KILLED = "killed before everything was saved: raise terminationGracePeriodSeconds"
+"""What the kubelet has to tell if it comes to that."""
 
 LOG_ARTIFACT, LOG_FILE = "main-logs", "main.log"
 
@@ -40,13 +42,13 @@ def save(pod: Pod, stay: Stay) -> None:
     its own.
     """
     tasks = [_parameter(pod, stay, one, n) for n, one in enumerate(pod.template.view.outputs.parameters)]
-    tasks += [result(pod, stay)] if pod.grace is not None and wanted(pod) else []
+    tasks += [result(pod, stay)] if wanted(pod) and not pod.found.had_turn else []
     tasks += [_log(pod, stay)] if pod.template.archive_location.get("archiveLogs") else []
     view, raw = pod.template.view.outputs.artifacts, pod.template.raw_artifacts("outputs")
     artifacts = [_artifact(pod, stay, n, *pair) for n, pair in enumerate(zip(view, raw, strict=True))]
-    if pod.grace is not None and pod.found.main is not None:
-        pod.tell(f"{pod.record.message()}; killed before everything was saved")  # if it comes to that
-        artifacts = _small_ones_first(pod, pod.grace, artifacts, [one.path for one in view])
+    if pod.stops and pod.found.main is not None:
+        pod.tell("; ".join(filter(None, (pod.record.message(), KILLED))))
+        artifacts = _small_ones_first(pod, artifacts, [one.path for one in view])
     tasks += artifacts
     _settle_unreachable(pod, stay, tasks)
     tasks = [task for task in tasks if task.item.state is ItemState.PENDING]
@@ -69,7 +71,7 @@ def _settle_unreachable(pod: Pod, stay: Stay, tasks: list[Task]) -> None:
         stay.settle(task.item, ItemState.SKIPPED if one.forgiven else ItemState.FAILED, note)
 
 
-def _small_ones_first(pod: Pod, grace: Grace, artifacts: list[Task], paths: list[str]) -> list[Task]:
+def _small_ones_first(pod: Pod, artifacts: list[Task], paths: list[str]) -> list[Task]:
     """In the order of their bytes, those of unknown size last. Looking takes a share of the grace at most."""
     sizes: dict[int, int] = {}
     done = pod.clock.inbox()
@@ -82,7 +84,7 @@ def _small_ones_first(pod: Pod, grace: Grace, artifacts: list[Task], paths: list
         done.put(sizes)
 
     pod.clock.start(look, "sizes")
-    done.get(grace.seconds * MEASURED)
+    done.get((pod.settings.grace if pod.grace is None else pod.grace.seconds) * MEASURED)
     known = sizes.copy()
     return [task for _, task in sorted(enumerate(artifacts), key=lambda pair: known.get(pair[0], sys.maxsize))]
 

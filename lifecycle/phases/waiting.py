@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from lifecycle.clock import Cancel, deadline_exceeded, terminated
 from lifecycle.context import ControlChanged, Stop
-from lifecycle.errors import Cancelled, LifecycleError, Terminated, Transient, Unavailable, classify
+from lifecycle.errors import Cancelled, LifecycleError, Transient, Unavailable, classify
 from lifecycle.grace import GraceKnown
 from lifecycle.outcome import OOM_KILLED, Failure, ItemState
 from lifecycle.unreachable import refuse
 
 if TYPE_CHECKING:
     from lifecycle.context import Pod
-    from lifecycle.ports import Container, ExitStatus
+    from lifecycle.ports import Container, ExecutionControl, ExitStatus
     from lifecycle.stay import Stay
 
 AFTER_KILL = 10.0
@@ -51,14 +51,14 @@ class _Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
-    number: signal.Signals
+class _Read:
+    control: ExecutionControl | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Unsent:
+class _Sent:
     number: signal.Signals
-    error: LifecycleError
+    error: LifecycleError | None = None
 
 
 def wait(pod: Pod, stay: Stay) -> None:
@@ -80,9 +80,12 @@ class _Watch:
         self._item = stay.item("container", "main")
         self._over = Cancel()
         self._sending = Cancel()
+        self._attaching = Cancel()
+        self._detached = False
         self._done = False
         self._reason: Cancelled | None = None
-        self._unwanted = False
+        self._unwanted = self._by_signal = False
+        self._reading = self._read_again = False
         self._main: Container | None = None
         self._killed = False
         self._trouble: Exception | None = None
@@ -92,7 +95,7 @@ class _Watch:
     def run(self) -> None:
         pod = self._pod
         self._unwanted = refuse(pod, self._stay)
-        self._reload()
+        self._obey(self._read())
         self._clock.start(self._follow, "main")
         self._clock.start(self._watch_control, "execution control")
         try:
@@ -101,6 +104,7 @@ class _Watch:
         finally:
             self._over.set(terminated("the wait is over"))
             self._sending.set(terminated("the wait is over"))
+            self._attaching.set(terminated("the wait is over"))
         if self._reason is not None:
             raise self._reason
 
@@ -114,12 +118,12 @@ class _Watch:
                 self._ended(status)
             case _Lost(error):
                 self._lost(error)
-            case _Sent(number):
-                self._sent(number)
-            case _Unsent(number, error):
-                self._unsent(number, error)
+            case _Sent(number, error):
+                self._sent(number, error)
             case ControlChanged():
                 self._reload()
+            case _Read(control):
+                self._was_read(control)
             case Stop(reason):
                 self._stop(reason)
             case GraceKnown():
@@ -133,7 +137,18 @@ class _Watch:
         try:
             main = stay.attempt(self._item, self._found, cancel=self._over)
             pod.inbox.put(_Started(main))
-            status = stay.attempt(self._item, lambda: self._attached(main), cancel=self._over)
+        except Cancelled:
+            return
+        except Exception as error:  # noqa: BLE001 - a thread has no caller: it goes to the inbox
+            pod.inbox.put(_Lost(classify(error)))
+        else:
+            self._attend(main, self._attaching)
+
+    def _attend(self, main: Container, cancel: Cancel) -> None:
+        """Wait for main's end."""
+        pod, stay = self._pod, self._stay
+        try:
+            status = stay.attempt(self._item, lambda: self._attached(main, cancel), cancel=cancel)
             pod.inbox.put(_Ended(status))
         except Cancelled:
             return
@@ -149,8 +164,13 @@ class _Watch:
         self._trouble = None
         return main
 
-    def _attached(self, main: Container) -> ExitStatus:
-        status = self._pod.runtime.wait(main, self._over)
+    def _attached(self, main: Container, cancel: Cancel) -> ExitStatus:
+        self._detached = False
+        try:
+            status = self._pod.runtime.wait(main, cancel)
+        except Transient:
+            self._detached = True
+            raise
         if status is None:
             raise Transient("the runtime stopped waiting before main had ended")
         return status
@@ -179,7 +199,7 @@ class _Watch:
         except Cancelled:
             return
         except Exception as error:  # noqa: BLE001 - a thread has no caller: it goes to the inbox
-            inbox.put(_Unsent(number, classify(error)))
+            inbox.put(_Sent(number, classify(error)))
         else:
             inbox.put(_Sent(number))
 
@@ -221,12 +241,29 @@ class _Watch:
         )
 
     def _reload(self) -> None:
-        """Read the execution control again (spec 1.9); one that cannot be read leaves the last one in force."""
-        pod = self._pod
+        """Read the execution control again (spec 1.9), in a thread: a silent API server must not hide a SIGTERM."""
+        self._read_again = self._reading
+        if not self._reading:
+            self._reading = True
+            self._clock.start(lambda: self._pod.inbox.put(_Read(self._read())), "execution control")
+
+    def _was_read(self, control: ExecutionControl | None) -> None:
+        self._reading = False
+        self._obey(control)
+        if self._read_again:
+            self._reload()
+
+    def _read(self) -> ExecutionControl | None:
+        """The execution control; one that cannot be read leaves the last one in force."""
         try:
-            control = pod.control.execution()
+            return self._pod.control.execution()
         except Exception as error:  # noqa: BLE001 - main runs: nothing that is only about it may end the wait
             self._stay.note(f"the execution control cannot be read: {error}")
+            return None
+
+    def _obey(self, control: ExecutionControl | None) -> None:
+        pod = self._pod
+        if control is None:
             return
         pod.execution = control
         if control.terminate:
@@ -242,6 +279,7 @@ class _Watch:
             self._give_up_by(now + (TO_BE_FOUND if self._pod.stops else TO_START))
         if self._reason is None:
             self._reason = reason
+            self._by_signal = self._pod.stops > 0 and not self._unwanted
             self._pod.record.cancelled = reason
             self._pod.journal.write("note", phase=self._stay.phase.state, text=f"stopping main: {reason}")
             if not self._unwanted:
@@ -258,9 +296,8 @@ class _Watch:
         if grace is None:
             return
         if self._kill_at is not None and self._pod.stops < 2:
-            # A deadline that came before it has begun main's grace already.
-            ours = isinstance(self._reason, Terminated) and self._pod.stops > 0
-            self._kill_at = grace.main_until if ours else min(self._kill_at, grace.main_until)
+            # Main's grace has begun already if something else came before the signal.
+            self._kill_at = grace.main_until if self._by_signal else min(self._kill_at, grace.main_until)
         if self._give_up_at is not None:
             self._give_up_by(grace.main_until if self._main is None else grace.gone_until)
 
@@ -280,6 +317,10 @@ class _Watch:
             self._stay.settle(self._item, ItemState.ABANDONED, "main never ran")
         elif self._main is None:
             self._lost(Unavailable(f"main was not found: {trouble}", remedy=trouble.remedy if trouble else ""))
+        elif self._killed and self._pod.grace is not None:
+            # The kubelet tells nobody of a container's end before all of a deleted pod have ended, `wait` among them.
+            self._done = True
+            self._stay.settle(self._item, ItemState.REPORTED, "killed; its end was not seen in the time that is left")
         elif self._killed:
             self._lost(LifecycleError("main still runs after SIGKILL", remedy="look at the node: the process is stuck"))
         else:
@@ -304,16 +345,24 @@ class _Watch:
             self._kill_at, self._give_up_at = None, now + TO_KILL
         self._heed_grace()
 
-    def _sent(self, number: signal.Signals) -> None:
+    def _sent(self, number: signal.Signals, error: LifecycleError | None) -> None:
+        if error is not None and number is signal.SIGKILL:
+            self._lost(error)
+        elif error is not None:
+            self._stay.note(f"{number.name} could not be sent to main: {error}")
+        else:
+            self._was_sent(number)
+
+    def _was_sent(self, number: signal.Signals) -> None:
+        if self._detached and self._main is not None:
+            # The runtime is back: main's end must not be noticed only when a back-off of 30 s is over.
+            main = self._main
+            self._attaching.set(terminated("attached again"))
+            self._attaching = cancel = Cancel()
+            self._clock.start(lambda: self._attend(main, cancel), "main")
         if number is signal.SIGKILL:
             self._killed = True
             self._give_up_by(self._clock.monotonic() + AFTER_KILL)
-
-    def _unsent(self, number: signal.Signals, error: LifecycleError) -> None:
-        if number is signal.SIGKILL:
-            self._lost(error)
-        else:
-            self._stay.note(f"{number.name} could not be sent to main: {error}")
 
     # --- when the next step is due --------------------------------------------------------------------------------
 

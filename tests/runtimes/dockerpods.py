@@ -72,6 +72,9 @@ class DockerPod:
                 self.dockerd.docker("rm", "-f", one["Id"])
 
 
-def ours() -> list[str]:
-    """The adapter's threads that live."""
-    return [one.name for one in threading.enumerate() if one.name.startswith("docker-")]
+def await_no_threads() -> None:
+    """Block until none of the adapter's threads lives."""
+    for one in threading.enumerate():
+        if one.name.startswith("docker-"):
+            one.join(HANGS)
+            assert not one.is_alive(), one

@@ -19,7 +19,8 @@ from lifecycle.ports import Container
 from runtimes import scan
 from runtimes.api import ApiServer
 from runtimes.credentials import Credentials
-from runtimes.pns import Logs, NamespaceRuntime
+from runtimes.pns import NamespaceRuntime
+from runtimes.podlog import PodLog
 from runtimes.pods import PodWatch
 
 NAMESPACE, POD = "default", "pod-1"
@@ -50,11 +51,12 @@ class Agent:
             scan._URGENT = 0.0
         self._said = _Said()
         logging.getLogger("argoexec").addHandler(self._said)
-        watch = logs = None
+        watch = output = None
         if origin != "-":
             api = ApiServer(Credentials(origin, NAMESPACE, "the agent"))
-            watch, logs = PodWatch(api, POD), Logs(api, POD)
-        self.runtime = NamespaceRuntime(watch, logs)
+            watch = PodWatch(api, POD)
+            output = PodLog(api, watch)
+        self.runtime = NamespaceRuntime(watch, output)
         self._streams: dict[int, BinaryIO] = {}
 
     def said(self) -> list[str]:
@@ -73,9 +75,9 @@ class Agent:
 
     def forget(self) -> None:
         """Look for main anew, with nothing held: for many mains in one pod."""
-        watch, logs = self.runtime._watch, self.runtime._logs
+        watch, output = self.runtime._watch, self.runtime._log
         self.runtime.close()
-        self.runtime = NamespaceRuntime(watch, logs)
+        self.runtime = NamespaceRuntime(watch, output)
 
     def read_file(self, container: Container, path: str) -> bytes:
         with self.runtime.open_file(container, path) as stream:
@@ -123,6 +125,7 @@ def main() -> None:
             result = getattr(agent, method)(*given)
         except Exception as error:
             result = error
+        del cancels[call], given
         answer(call, result)
 
     while True:
@@ -131,7 +134,8 @@ def main() -> None:
         except EOFError:
             return
         if method == "cancel":
-            cancels[call].set(*arguments)
+            if call in cancels:
+                cancels[call].set(*arguments)
             continue
         cancels[call] = Cancel()
         threading.Thread(target=work, args=(call, method, arguments), daemon=True).start()
