@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlencode
@@ -125,7 +126,8 @@ class ApiServer:
             BadRequest: there is no API server that could be asked.
         """
         kind: Any = cls
-        made: Self = _shared(kind, here)
+        with _MAKING:
+            made: Self = _shared(kind, here)
         return made
 
     def call(
@@ -291,6 +293,10 @@ class Answer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+_MAKING: Final = threading.Lock()
+"""The cache itself would let two threads that ask at the same moment each have one of its own."""
 
 
 @lru_cache(maxsize=8)
