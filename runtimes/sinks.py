@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lifecycle.errors import BadRequest, LifecycleError, NotFound, Transient, Unavailable
@@ -15,11 +14,8 @@ if TYPE_CHECKING:
     from lifecycle.ports import Report, Surroundings
     from runtimes.thispod import ThisPod
 
-log = logging.getLogger("argoexec")
-
 _UNKNOWN: Final = 8 * 1024
-"""Bytes left for the annotations of a pod that does not show them: those of the controller, of Istio and of Multus
-together have 2 to 4 KiB."""
+"""Bytes left for the annotations of a pod that does not show them; a guess that was too small costs an attempt."""
 _MESSAGE: Final = 4096
 """Bytes of the longest message of a report."""
 _SMALLER: Final = "save large parameters as artifacts, and report fewer artifacts"
