@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,6 +56,7 @@ def seen(request: pytest.FixtureRequest, fleet_of: Callable[[str], Fleet]) -> Ca
 
     def of(flavour: str, runtime: str, name: str) -> Seen:
         if (flavour, runtime) not in known:
+            faulthandler.cancel_dump_traceback_later()  # one test pays for all of them: minutes
             fleet = fleet_of(flavour)
             called = (getattr(item, "callspec", None) for item in request.session.items)
             wanted: list[Planned] = [spec.params["planned"] for spec in called if spec and "planned" in spec.params]

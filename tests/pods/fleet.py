@@ -21,6 +21,7 @@ from tests.pods.seen import Seen
 from tests.servers.apiserver import Refused
 from tests.servers.dockerd import DockerNode
 from tests.servers.process import free_ports
+from tests.servers.rbac import documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,16 +38,6 @@ WORKFLOW = "wf"
 _ENDED = {"Succeeded", "Failed"}
 _KINDS = {"Workflow": "workflows", "WorkflowTaskResult": "workflowtaskresults"}
 
-RULES: tuple[dict[str, list[str]], ...] = (
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "watch", "patch"]},
-    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-    {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create", "get"]},
-    {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]},
-)
-NODE_RULES: tuple[dict[str, list[str]], ...] = (
-    {"apiGroups": [""], "resources": ["nodes/proxy", "nodes/log", "nodes/stats"], "verbs": ["get", "create"]},
-)
-
 
 @dataclass(frozen=True)
 class Fleet:
@@ -62,8 +53,9 @@ class Fleet:
     def of(cls, cluster: Cluster, flavour: str, image: str, store: SeaweedFS, web: Nginx) -> Fleet:
         """Make a namespace with all that pods expect in it, and fill the servers."""
         _define(cluster)
-        namespace = cluster.namespace(*RULES)
-        namespace.grant(*NODE_RULES, nodes=True)
+        namespace = cluster.namespace()
+        for runtime in layout.RUNTIMES:
+            _grant(namespace, runtime)
         namespace.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}})
         secret = {"access": store.access_key, "secret": store.secret_key}
         namespace.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}, "stringData": secret})
@@ -71,7 +63,8 @@ class Fleet:
             {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": WORKFLOW}, "spec": {}}
         )
         accounts = f"/api/v1/namespaces/{namespace.name}/serviceaccounts"
-        cluster.api.wait(accounts, "nobody", lambda one: one and one.get("secrets"))
+        for name in ("nobody", *map(account, layout.RUNTIMES)):
+            cluster.api.wait(accounts, name, lambda one: one and one.get("secrets"))
         stage = Stage(
             flavour=flavour,
             s3={"endpoint": store.endpoint, "bucket": store.bucket},
@@ -103,8 +96,7 @@ class Fleet:
         began = time.monotonic()
         followed: list[threading.Thread] = []
         try:
-            options = case.options()
-            manifest = layout.pod(case.scenario.template(case), _owned(options, self.workflow_uid))
+            manifest = layout.pod(case.scenario.template(case), _owned(case.options(), self.workflow_uid))
             seen.pod = self.namespace.apply(manifest)
             if case.scenario.deleted:  # its logs go with it
                 followed = [self._follow(seen, name) for name in ("wait", "main")]
@@ -116,7 +108,10 @@ class Fleet:
         seen.seconds = time.monotonic() - began
         for thread in followed:
             thread.join(10)
-        self._look(seen)
+        try:
+            self._look(seen)
+        except Exception as error:
+            seen.error = seen.error or f"{type(error).__name__}: {error}"
         with contextlib.suppress(Refused):
             self.namespace.delete_pod(case.pod, 0)
         return seen
@@ -133,10 +128,18 @@ class Fleet:
                     if event["type"] == "ERROR":
                         break
                     seen.pod = event["object"]
-                    ended = seen.pod["status"].get("phase") in _ENDED and not case.scenario.deleted
-                    if ended or event["type"] == "DELETED":
+                    if event["type"] == "DELETED" or (not case.scenario.deleted and _ended(seen)):
                         return
+            if self._is_gone(case):  # between two watches
+                return
         raise TimeoutError(f"{case.pod} has not ended after {case.scenario.seconds:g} s")
+
+    def _is_gone(self, case: Case) -> bool:
+        try:
+            self.namespace.pod(case.pod)
+        except Refused as error:
+            return error.status == 404
+        return False
 
     def _look(self, seen: Seen) -> None:
         case = seen.case
@@ -170,6 +173,10 @@ class Fleet:
         return thread
 
 
+def _ended(seen: Seen) -> bool:
+    return seen.pod["status"].get("phase") in _ENDED or (seen.case.scenario.stuck and bool(seen.ended("wait")))
+
+
 def archive(content: list[Entry]) -> bytes:
     """A tar.gz of these entries."""
     raw = io.BytesIO()
@@ -188,7 +195,25 @@ def archive(content: list[Entry]) -> bytes:
 
 
 def _owned(options: layout.Options, uid: str) -> layout.Options:
-    return replace(options, workflow=WORKFLOW, workflow_uid=uid)
+    given = options.service_account or account(options.wait.runtime)
+    return replace(options, workflow=WORKFLOW, workflow_uid=uid, service_account=given)
+
+
+def account(runtime: str) -> str:
+    """The service account of a runtime's pods."""
+    return f"argoexec-{runtime}"
+
+
+def _grant(namespace: Namespace, runtime: str) -> None:
+    """What a cluster's administrator applies for a runtime, with an account of its own: no verb is another's."""
+    for file in (runtime, "taskresults"):
+        for manifest in documents(file, namespace.name):
+            own = manifest["kind"] == "ServiceAccount"
+            manifest["metadata"]["name"] = account(runtime) if own else f"{manifest['metadata']['name']}-{runtime}"
+            if "roleRef" in manifest:
+                manifest["roleRef"]["name"] += f"-{runtime}"
+                manifest["subjects"][0]["name"] = account(runtime)
+            namespace.apply(manifest)
 
 
 def _define(cluster: Cluster) -> None:

@@ -7,6 +7,7 @@ method ``cancel`` sets the token of another one.
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import resource
 import sys
@@ -15,9 +16,11 @@ from typing import Any, BinaryIO
 
 from lifecycle.clock import Cancel
 from lifecycle.ports import Container
+from runtimes import scan
 from runtimes.api import ApiServer
 from runtimes.credentials import Credentials
-from runtimes.pns import Logs, NamespaceRuntime
+from runtimes.pns import NamespaceRuntime
+from runtimes.podlog import PodLog
 from runtimes.pods import PodWatch
 
 NAMESPACE, POD = "default", "pod-1"
@@ -37,15 +40,23 @@ class _Said(logging.Handler):
 class Agent:
     """The runtime, and what a test wants to know beside."""
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, user: int, calm: bool) -> None:
+        """``user`` is who to be; ``calm`` looks as seldom as after a long wait from the beginning."""
+        "".encode("idna")  # urllib3 needs the codec, and not every user may read this Python
+        if user:
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+        if calm:
+            scan._URGENT = 0.0
         self._said = _Said()
         logging.getLogger("argoexec").addHandler(self._said)
-        watch = logs = None
+        watch = output = None
         if origin != "-":
             api = ApiServer(Credentials(origin, NAMESPACE, "the agent"))
-            watch, logs = PodWatch(api, POD), Logs(api, POD)
-        self.runtime = NamespaceRuntime(watch, logs)
-        self.runtime._scan.begin()
+            watch = PodWatch(api, POD)
+            output = PodLog(api, watch)
+        self.runtime = NamespaceRuntime(watch, output)
         self._streams: dict[int, BinaryIO] = {}
 
     def said(self) -> list[str]:
@@ -56,12 +67,17 @@ class Agent:
         used = resource.getrusage(resource.RUSAGE_SELF)
         return used.ru_utime + used.ru_stime
 
+    def main_pid(self) -> int:
+        return self.runtime._main.pid
+
+    def descriptors(self) -> int:
+        return len(os.listdir("/proc/self/fd"))
+
     def forget(self) -> None:
         """Look for main anew, with nothing held: for many mains in one pod."""
-        watch, logs = self.runtime._watch, self.runtime._logs
+        watch, output = self.runtime._watch, self.runtime._log
         self.runtime.close()
-        self.runtime = NamespaceRuntime(watch, logs)
-        self.runtime._scan.begin()
+        self.runtime = NamespaceRuntime(watch, output)
 
     def read_file(self, container: Container, path: str) -> bytes:
         with self.runtime.open_file(container, path) as stream:
@@ -96,7 +112,7 @@ def main() -> None:
             out.flush()
 
     try:
-        agent = Agent(sys.argv[1])
+        agent = Agent(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "calm")
     except Exception as error:
         answer(0, error)
         return
@@ -109,6 +125,7 @@ def main() -> None:
             result = getattr(agent, method)(*given)
         except Exception as error:
             result = error
+        del cancels[call], given
         answer(call, result)
 
     while True:
@@ -117,7 +134,8 @@ def main() -> None:
         except EOFError:
             return
         if method == "cancel":
-            cancels[call].set(*arguments)
+            if call in cancels:
+                cancels[call].set(*arguments)
             continue
         cancels[call] = Cancel()
         threading.Thread(target=work, args=(call, method, arguments), daemon=True).start()
