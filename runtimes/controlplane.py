@@ -40,6 +40,8 @@ OFFLOADED: Final = Path("/argo/config/ARGO_TEMPLATE")
 """Where a template of more than 128 KiB is, whose variable only says so (spec 5.13)."""
 
 _GRACE: Final = "ARGO_TERMINATION_GRACE_PERIOD_SECONDS"
+_FRESH: Final = 5.0
+"""Seconds that the question for the execution control may take: while it is asked, a SIGTERM waits."""
 _SOON: Final = 1.0
 """Seconds that the question how long we live may take."""
 
@@ -201,7 +203,7 @@ class _ExecutionAnnotation:
     def _ask(self) -> PodState | None:
         """The pod as it is now; ``None`` when it cannot be asked for, and the file is all there is."""
         try:
-            return self._pod.get()
+            return self._pod.get(within=_FRESH)
         except LifecycleError as error:
             log.warning("the execution control is read from %s, which may be a minute old: %s", self._file.path, error)
             return None

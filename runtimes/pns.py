@@ -6,6 +6,7 @@ it holds from before main's program runs until after its end. What /proc does no
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -24,11 +25,9 @@ from lifecycle.errors import (
     Unsupported,
 )
 from lifecycle.ports import Container, ExitStatus
-from runtimes.api import ApiServer
 from runtimes.exits import exit_code
 from runtimes.held import open_regular, open_tree
-from runtimes.pods import MAIN, OURS, PodWatch
-from runtimes.processes import Processes, refusal
+from runtimes.processes import refusal
 from runtimes.scan import Scan
 
 if TYPE_CHECKING:
@@ -36,12 +35,16 @@ if TYPE_CHECKING:
     from typing import Self
 
     from lifecycle.ports import Surroundings
-    from runtimes.pods import ContainerState, PodState
+    from runtimes.api import ApiServer
+    from runtimes.pods import ContainerState, PodState, PodWatch
     from runtimes.scan import Found
 
 log = logging.getLogger("argoexec")
 
-_TOLD: Final = 30.0
+_MAIN: Final = "main"
+_OURS: Final = frozenset({_MAIN, "wait"})
+
+_LATE: Final = 30.0
 """Seconds after a process's end within which the kubelet tells how it ended: it looks once a second."""
 _REASON: Final = 5.0
 """Seconds that the word for an end by SIGKILL is worth: it may be OOMKilled."""
@@ -54,20 +57,22 @@ class NamespaceRuntime:
     """The containers of this pod, as processes."""
 
     reads_base_layer: ClassVar[bool] = True
+    _begun: ClassVar[Scan | None] = None
 
-    def __init__(self, watch: PodWatch | None, logs: Logs | None, processes: Processes | None = None) -> None:
-        """Nothing is looked at before :meth:`find_main`.
+    def __init__(self, watch: PodWatch | None, logs: Logs | None, scan: Scan | None = None) -> None:
+        """Look for main from now on.
 
         Args:
             watch: the pod; ``None`` where there is no API server to ask.
             logs: of its containers.
-            processes: of its namespace.
+            scan: has begun to look already.
 
         Raises:
             BadRequest: the namespace is not shared.
         """
-        self._processes = processes or Processes()
-        self._scan = Scan(self._processes)
+        self._scan = scan or Scan()
+        self._scan.begin()
+        self._processes = self._scan.processes
         self._watch = watch
         self._logs = logs
         self._main: Found | None = None
@@ -75,23 +80,32 @@ class NamespaceRuntime:
         self._said: set[str] = set()
 
     @classmethod
+    def begin(cls) -> None:
+        """Look for main from now on, before anything else is imported or asked: it may live for 5 ms.
+
+        What keeps it from being seen is :meth:`from_pod`'s to say.
+        """
+        with contextlib.suppress(LifecycleError):
+            cls._begun = Scan()
+            cls._begun.begin()
+
+    @classmethod
     def from_pod(cls, here: Surroundings) -> Self:
-        """The runtime of ``ARGO_CONTAINER_RUNTIME_EXECUTOR=pns``; it looks for main from now on.
+        """The runtime of ``ARGO_CONTAINER_RUNTIME_EXECUTOR=pns``; it looks for main from now on, if not yet.
 
         Raises:
             BadRequest: the containers of the pod do not share a process namespace.
         """
-        processes = Processes()
-        processes.own_container()  # before the API server: this is said whatever else is wrong
+        scan, cls._begun = cls._begun or Scan(), None
+        scan.begin()
+        from runtimes.api import ApiServer  # noqa: PLC0415 - 60 ms, in which main may have ended
+        from runtimes.pods import PodWatch  # noqa: PLC0415
+
         try:
-            watch: PodWatch | None = PodWatch.of(here)
-            logs: Logs | None = Logs(ApiServer.of(here), here.pod)
+            return cls(PodWatch.of(here), Logs(ApiServer.of(here), here.pod), scan)
         except LifecycleError as error:
             log.warning("pns has no API server to ask: %s", error)
-            watch = logs = None
-        runtime = cls(watch, logs, processes)
-        runtime._scan.begin()
-        return runtime
+            return cls(None, None, scan)
 
     # --- main -----------------------------------------------------------------------------------------------------
 
@@ -106,7 +120,6 @@ class NamespaceRuntime:
             BadRequest: several processes may be main, and nothing tells which.
             Cancelled: the token was set.
         """
-        self._scan.begin()
         cancel.listen(self._wake)
         news, over = _News(), Cancel()
         threading.Thread(target=self._ask, args=(news, over), name="pns-main", daemon=True).start()
@@ -130,19 +143,21 @@ class NamespaceRuntime:
         """Main, if what is known by now is enough to tell."""
         if isinstance(news.error, (MainNotStarted, NotFound)):
             raise news.error
+        if self._scan.failure is not None:
+            raise self._scan.failure
         running = self._scan.found()
         for one in running:
-            if one.settled and one.name == MAIN:
-                return Container(MAIN, next(iter(one.ids), "")), one
+            if one.settled and one.name == _MAIN:
+                return Container(_MAIN, next(iter(one.ids), "")), one
         if news.main is not None:
             container, process = _with_process(news.main, running)
             # What runs has been executed, and is seen so within a look or two.
             return (container, process) if process is None or process.settled else None
         if news.error is not None and running and all(one.settled for one in running):
-            self._say(f"main is taken for what it seems to be, because the pod cannot be watched: {news.error}")
+            self._say(f"main is taken for what it seems to be, because the pod cannot be watched: {_told(news.error)}")
             # Its containers begin in the order of the pod: wait, main, sidecars.
-            main = _only([one for one in running if one.name not in OURS and not one.ended] or running)
-            return None if main is None else (Container(MAIN, next(iter(main.ids), "")), main)
+            main = _only([one for one in running if one.name not in _OURS and not one.ended] or running)
+            return None if main is None else (Container(_MAIN, next(iter(main.ids), "")), main)
         return None
 
     def _ask(self, news: _News, over: Cancel) -> None:
@@ -164,9 +179,9 @@ class NamespaceRuntime:
     def _tell_what_is_missing(self) -> None:
         """Say now, while main runs, that outputs of its base layer will not be readable."""
         try:
-            self._root(Container(MAIN))
+            self._root(Container(_MAIN))
         except LifecycleError as error:
-            self._say(f"outputs can be saved from volumes only: {error.message}; {error.remedy}")
+            self._say(f"outputs can be saved from volumes only: {_told(error)}")
 
     # --- waiting and signals --------------------------------------------------------------------------------------
 
@@ -193,17 +208,17 @@ class NamespaceRuntime:
     def _status(self, container: Container, process: Found, cancel: Cancel) -> ExitStatus:
         """How a process that has ended did so."""
         code = exit_code(process.pidfd)
-        if code is not None and (code != 128 + signal.SIGKILL or container.name != MAIN):
+        if code is not None and (code != 128 + signal.SIGKILL or container.name != _MAIN):
             return ExitStatus(code)
         told = None
         try:
             if self._watch is not None:
-                patience = _TOLD if code is None else _REASON
+                patience = _LATE if code is None else _REASON
                 told = self._watch.wait_for(lambda pod: _ended(pod, container), cancel, patience)
         except Cancelled:
             raise
         except LifecycleError as error:
-            self._say(f"the pod cannot be asked how {container.name} ended: {error}")
+            self._say(f"the pod cannot be asked how {container.name} ended: {_told(error)}")
         if told is not None:
             return told
         # 0, so that what is missing is missed: another code would forgive it as the fault of a main that failed.
@@ -217,7 +232,7 @@ class NamespaceRuntime:
         for one in running:
             known = next((names[each] for each in one.ids if each in names), one.name)
             name = known or (one.ids[0][:12] if one.ids else f"process-{one.pid}")
-            if name not in OURS:
+            if name not in _OURS:
                 self._others[Container(name, one.ids[0] if one.ids else "")] = one
         return list(self._others)
 
@@ -228,7 +243,7 @@ class NamespaceRuntime:
         try:
             self._watch.wait_for(lambda pod: True if wanted <= _ids(pod) else None, NEVER, _NAMED)
         except LifecycleError as error:
-            self._say(f"containers are called by their ID, because the pod cannot be watched: {error}")
+            self._say(f"containers are called by their ID, because the pod cannot be watched: {_told(error)}")
         seen = self._watch.seen
         return {} if seen is None else {one.id: one.name for one in seen.containers() if one.id}
 
@@ -254,7 +269,7 @@ class NamespaceRuntime:
 
     def _process(self, container: Container) -> Found | None:
         """Its first process, there or not any more; ``None`` when it was never seen."""
-        if container.name == MAIN:
+        if container.name == _MAIN:
             return self._main
         if container not in self._others:
             self.others()
@@ -282,7 +297,7 @@ class NamespaceRuntime:
 
     def _root(self, container: Container) -> int:
         main = self._main
-        if container.name == MAIN and main is not None:
+        if container.name == _MAIN and main is not None:
             if main.root is not None and main.held:
                 return main.root
             ours = self._processes.status(os.getpid())
@@ -348,7 +363,7 @@ class _News:
 
 def _with_process(main: ContainerState, running: list[Found]) -> tuple[Container, Found | None]:
     """Main as the pod's status has it, and its process where there is one."""
-    container = Container(MAIN, main.id)
+    container = Container(_MAIN, main.id)
     for one in running:
         if main.id and main.id in one.ids:
             return container, one
@@ -370,6 +385,10 @@ def _only(candidates: list[Found]) -> Found | None:
             "container IDs; or use a controller from v3.0 on, which names its containers",
         )
     return candidates[0] if candidates else None
+
+
+def _told(error: LifecycleError) -> str:
+    return f"{error.message}; {error.remedy}" if error.remedy else error.message
 
 
 def _ids(pod: PodState) -> frozenset[str]:

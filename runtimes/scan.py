@@ -7,7 +7,6 @@ the last process id that was given out in this namespace, says whether anything 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import threading
@@ -17,20 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lifecycle.beneath import open_beneath
-from lifecycle.errors import LifecycleError
+from lifecycle.errors import LifecycleError, from_os_error
 from runtimes.inotify import Watch
+from runtimes.processes import Processes
 from runtimes.records import Process
 
 if TYPE_CHECKING:
-    from runtimes.processes import Processes, Status
+    from runtimes.processes import Status
 
 HOSTS: Final = Path("/etc/hosts")
 """One file in all containers of a pod; the kubelet writes it anew just before it makes each container."""
 
-_TIGHT: Final = 0.002
-"""Seconds between two looks when a container may be about to start: 1.5 % of a core."""
-_SLOW: Final = 0.02
-"""Seconds between two looks while main's image is being pulled: 0.4 % of a core."""
+_TIGHT: Final = 2
+"""Milliseconds between two looks when a container may be about to start: 1.5 % of a core."""
+_SLOW: Final = 20
+"""Milliseconds between two looks while main's image is being pulled: 0.4 % of a core."""
 _URGENT: Final = 15.0
 """Seconds that looks stay tight after the beginning, and after the kubelet has begun to make a container."""
 _SETTLED: Final = 3
@@ -69,7 +69,9 @@ class Found:
     @property
     def ended(self) -> bool:
         """Whether the process is over, asked for or not."""
-        return bool(_poll([self.pidfd], 0))
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return bool(poller.poll(0))
 
     @property
     def held(self) -> bool:
@@ -146,20 +148,25 @@ class Found:
 
 
 class Scan:
-    """Looks until it is told to end; whoever waits on ``changed`` is woken when something was found."""
+    """Looks until it is told to end; whoever waits on ``changed`` is woken when something was found.
 
-    def __init__(self, processes: Processes, hosts: Path = HOSTS) -> None:
+    Attributes:
+        failure: why it does not look any more.
+    """
+
+    def __init__(self, processes: Processes | None = None, hosts: Path = HOSTS) -> None:
         """Nothing is looked at yet.
 
         Raises:
             BadRequest: the containers of the pod cannot be seen from here.
         """
         self.changed = threading.Condition(threading.RLock())
-        self._processes = processes
+        self.processes = processes = processes or Processes()
         self._own = processes.own_container()
         self._own_ids = processes.container_ids(self._own)
+        self.failure: LifecycleError | None = None
         self._hosts = hosts
-        self._found: dict[int, Found] = {}
+        self._found: list[Found] = []
         self._known: set[int] = set()
         self._last = b""
         self._again = 0
@@ -182,7 +189,7 @@ class Scan:
         """What there is now, one for each container but our own, in the order they began."""
         with self.changed:
             self.look()
-            return sorted(self._found.values(), key=lambda one: (one.start, one.pid))
+            return sorted(self._found, key=lambda one: (one.start, one.pid))
 
     def look(self) -> bool:
         """Look once.
@@ -192,9 +199,9 @@ class Scan:
         """
         with self.changed:
             new = self._look_for_born()
-            for one in self._found.values():
+            for one in self._found:
                 if not one.settled:
-                    new |= one.look(self._processes)
+                    new |= one.look(self.processes)
                     if self._over and one is not self._keep:
                         one.let_go()
             if new:
@@ -206,7 +213,7 @@ class Scan:
         with self.changed:
             self._over, self._keep = True, keep
             os.eventfd_write(self._wake, 1)
-            for one in self._found.values():
+            for one in self._found:
                 if one is not keep:
                     one.let_go()
 
@@ -218,7 +225,7 @@ class Scan:
             thread.join()
         with self.changed:
             while self._found:
-                self._found.popitem()[1].close()
+                self._found.pop().close()
             for fd in (self._wake, self._born):
                 if fd is not None:
                     os.close(fd)
@@ -232,56 +239,69 @@ class Scan:
             self._last = last
             if self._again <= 0:
                 return False
-        pids = set(self._processes.pids())
+        pids = set(self.processes.pids())
         new = False
         for pid in sorted(pids - self._known):
             new |= self._add(pid)
-        self._known = pids
+        # Once looks are rare, a number may have been given to another process since the last one.
+        self._known = set() if self._over else pids
         return new
 
     def _add(self, pid: int) -> bool:
         process = Process.of(pid)
         if process is None or pid in {1, self._own}:
             return False
-        status = self._processes.status(pid)
+        if any(one.pid == pid and one.start == process.start for one in self._found):
+            return False
+        status = self.processes.status(pid)
         if status is None or status.parent != 0 or (pidfd := process.open()) is None:
             return False
-        ids = self._processes.container_ids(pid)
+        ids = self.processes.container_ids(pid)
         one = Found(pid, process.start, pidfd, ids, status)
         if self._is_joined(one):
             os.close(pidfd)
             return False
-        if pid in self._found:
-            self._found[pid].close()
-        self._found[pid] = one
+        self._found.append(one)
         return True
 
     def _is_joined(self, one: Found) -> bool:
         """Whether it has been sent into a container that was there before, as `kubectl exec` does."""
         if one.ids:
-            return one.ids == self._own_ids or any(one.ids == other.ids for other in self._found.values())
-        space = _namespace(self._processes, one.pid)
-        return space is not None and space in {
-            _namespace(self._processes, pid) for pid in (self._own, *self._found) if pid != one.pid
-        }
+            return one.ids == self._own_ids or any(one.ids == other.ids for other in self._found)
+        space = _namespace(self.processes, one.pid)
+        if space is None:
+            return False
+        running = [other.pid for other in self._found if not other.ended]
+        return space in {_namespace(self.processes, pid) for pid in (self._own, *running)}
+
+    @property
+    def urgent(self) -> bool:
+        """Whether a container may be about to start."""
+        return time.monotonic() < self._urgent_until
 
     def _run(self) -> None:
-        with contextlib.ExitStack() as stack:
-            fds = [self._wake]
-            hosts = _watch(self._hosts)
-            if hosts is not None:
-                fds.append(stack.enter_context(hosts).fileno())
-            while not self._over:
+        hosts = _watch(self._hosts)
+        poller = select.poll()
+        poller.register(self._wake, select.POLLIN)
+        if hosts is not None:
+            poller.register(hosts, select.POLLIN)
+        while not self._over:
+            try:
                 self.look()
+            except OSError as error:  # no descriptor is left, or /proc hides processes (hidepid)
                 with self.changed:
-                    tight = any(not one.settled for one in self._found.values())
-                tight = tight or time.monotonic() < self._urgent_until
-                woken = _poll(fds, _TIGHT if tight else _SLOW)
-                if self._wake in woken:
-                    os.eventfd_read(self._wake)
-                if hosts is not None and hosts.fileno() in woken:
+                    self.failure = from_os_error(error)
+                    self.changed.notify_all()
+                break
+            tight = self.urgent or any(not one.settled for one in self._found)
+            for fd, _ in poller.poll(_TIGHT if tight else _SLOW):
+                if hosts is not None and fd == hosts.fileno():
                     hosts.names()
-                    self._urgent_until = time.monotonic() + _URGENT
+                    with self.changed:
+                        self._urgent_until = time.monotonic() + _URGENT
+                        self.changed.notify_all()
+        if hosts is not None:
+            hosts.close()
 
 
 def _open_last_pid(processes: Processes) -> int | None:
@@ -326,10 +346,3 @@ def _has_our_hosts(root: int) -> bool:
         return False
     finally:
         os.close(fd)
-
-
-def _poll(fds: list[int], timeout: float | None) -> set[int]:
-    poller = select.poll()
-    for fd in fds:
-        poller.register(fd, select.POLLIN)
-    return {fd for fd, _ in poller.poll(None if timeout is None else max(0.0, timeout * 1000))}

@@ -7,6 +7,7 @@ import stat
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from tests.pods.layout import CONTRACTS, RUNTIMES, Json, Options, Side
@@ -58,23 +59,25 @@ class Expected:
     """What must have become of a pod.
 
     Attributes:
-        outputs: the Outputs as they are reported, in the order of their keys; ``None``: nothing is.
+        outputs: the Outputs as they are reported, in the order of their keys; ``...`` stands for anything, ``None`` for
+            nothing.
         init, wait, main: exit codes; ``None``: no such container, or no matter.
         reason: why main ended, in the kubelet's word.
         others: exit codes of sidecars.
         objects: what is in the store below the pod's key: bytes, or the entries of a tar.gz.
-        message: words of the message to the controller, in any order; without any there is no message.
+        message: words of the message to the controller, in any order; without any there is no message; ``None``: no
+            matter.
         also: looks at what else there is.
     """
 
-    outputs: Json | None = None
+    outputs: Json | EllipsisType | None = None
     init: int | None = None
     wait: int | None = 0
     main: int | None = 0
     reason: str = ""
     others: Mapping[str, int] = field(default_factory=dict)
     objects: Mapping[str, bytes | list[Entry]] = field(default_factory=dict)
-    message: tuple[str, ...] = ()
+    message: tuple[str, ...] | None = ()
     also: Callable[[Seen], None] | None = None
 
 
@@ -90,6 +93,7 @@ class Scenario:
         every_contract: each gets a pod of its own.
         account: the service account; ``""`` is the one that may do all it needs.
         deleted: the pod is gone at the end.
+        stuck: the pod never ends, since main never starts; ``wait`` does.
         seconds: by when it must have ended.
     """
 
@@ -104,6 +108,7 @@ class Scenario:
     every_contract: bool = False
     account: str = ""
     deleted: bool = False
+    stuck: bool = False
     seconds: float = 120.0
 
 

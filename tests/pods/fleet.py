@@ -133,8 +133,7 @@ class Fleet:
                     if event["type"] == "ERROR":
                         break
                     seen.pod = event["object"]
-                    ended = seen.pod["status"].get("phase") in _ENDED and not case.scenario.deleted
-                    if ended or event["type"] == "DELETED":
+                    if event["type"] == "DELETED" or (not case.scenario.deleted and _ended(seen)):
                         return
         raise TimeoutError(f"{case.pod} has not ended after {case.scenario.seconds:g} s")
 
@@ -168,6 +167,10 @@ class Fleet:
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
         return thread
+
+
+def _ended(seen: Seen) -> bool:
+    return seen.pod["status"].get("phase") in _ENDED or (seen.case.scenario.stuck and bool(seen.ended("wait")))
 
 
 def archive(content: list[Entry]) -> bytes:

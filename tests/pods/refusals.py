@@ -50,7 +50,7 @@ def _required(case: Case) -> Json:
 def _required_expected(_: Case) -> Expected:
     forgotten = {"name": "forgotten", "valueFrom": {"path": "/work/forgotten"}}
     outputs = {"parameters": [*parameter("x")["parameters"], forgotten]}
-    return Expected(wait=1, outputs=outputs, message=("forgotten", "lost", "/work/lost"))
+    return Expected(wait=1, outputs=outputs, message=("forgotten", "artifact lost"))
 
 
 def _input(case: Case) -> Json:
@@ -101,7 +101,7 @@ SCENARIOS = (
     ),
     _scenario("required-outputs", _required, _required_expected),
     _scenario("required-input", _input, Expected(init=1, wait=None, main=None, message=("needed", "no/such/key"))),
-    _scenario("no-image", _unreadable_image, Expected(wait=1, main=None, message=("no-such-image:test",))),
-    _scenario("no-command", _no_command, Expected(wait=None, main=None, message=())),
+    _scenario("no-image", _unreadable_image, Expected(wait=1, main=None, message=("no-such-image:test",)), stuck=True),
+    _scenario("no-command", _no_command, Expected(wait=1, main=None, message=("cannot be started", "such/program"))),
     _scenario("forbidden", _reported, _forbidden, account=NOBODY),
 )

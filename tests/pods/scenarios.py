@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.pods.case import BOTH, MOUNT, SECRET, VOLUME, Case, Entry, Expected, Json, Scenario, shell
+from tests.pods.layout import CONTRACTS, RUNTIMES, Side
 from tests.servers.dockerd import BUSYBOX
 
 # --- hello world ------------------------------------------------------------------------------------------------------
@@ -247,6 +248,56 @@ def parameter(value: str, path: str = "/work/p") -> Json:
     return {"parameters": [{"name": "p", "value": value, "valueFrom": {"path": path}}]}
 
 
+# --- two releases in one pod ------------------------------------------------------------------------------------------
+
+
+def _mixed(case: Case) -> Json:
+    artifact = {"name": "in", "path": "/in/tree", "s3": case.home | {"key": "inputs/tree.tgz"}}
+    return {
+        "name": "mixed",
+        "inputs": {"artifacts": [artifact]},
+        "container": shell("cat /in/tree/sub/link > /work/p; cp -a /in/tree /work/tree", volumeMounts=[MOUNT]),
+        "volumes": [VOLUME],
+        "outputs": {
+            "parameters": [{"name": "p", "valueFrom": {"path": "/work/p"}}],
+            "artifacts": [{"name": "tree", "path": "/work/tree"}],
+        },
+        "archiveLocation": {"s3": case.home},
+    }
+
+
+def _another(case: Case) -> Json:
+    """`init` is of another release and has another runtime than `wait`."""
+    contract = CONTRACTS[(CONTRACTS.index(case.contract) + 1) % len(CONTRACTS)]
+    runtime = RUNTIMES[(RUNTIMES.index(case.runtime) + 1) % len(RUNTIMES)]
+    return {"init": Side(contract, runtime)}
+
+
+def _mixed_expected(case: Case) -> Expected:
+    """The same whoever is who; only where it went is told in full to those who must be told."""
+    outputs = parameter("a tool") | {"artifacts": [case.reported("tree", "/work/tree", "tree.tgz")]}
+    return Expected(init=0, outputs=outputs, objects={"tree.tgz": INPUTS["tree.tgz"]})
+
+
+# --- a main of a few milliseconds -------------------------------------------------------------------------------------
+
+LOST = "lost"
+"""What is reported of a base layer that was gone before anybody could take hold of it."""
+
+
+def _quick(case: Case) -> Json:
+    kept, risked = {"path": "/work/p"}, {"path": "/p", "default": LOST}
+    return {
+        "name": "quick",
+        "container": shell("echo x > /work/p; echo x > /p", volumeMounts=[MOUNT]),
+        "volumes": [VOLUME],
+        "outputs": {"parameters": [{"name": "p", "valueFrom": kept}, {"name": "risked", "valueFrom": risked}]},
+    }
+
+
+QUICK = Scenario("quick", _quick, lambda _: Expected(outputs=...), runtimes=("pns",), contracts=("v3.3",))
+"""Run as often as one likes, not once: how often it is lost is a matter of counting."""
+
 SCENARIOS = (
     Scenario("hello", _hello, _hello_expected, every_contract=True),
     Scenario(
@@ -271,6 +322,7 @@ SCENARIOS = (
         lambda case: _outputs_expected(case, "/tmp/work"),
         runtimes=BOTH,
     ),
+    Scenario("mixed", _mixed, _mixed_expected, options=_another),
     Scenario("absent-outputs", _absent, _absent_expected),
     Scenario("failing-main", _failing, lambda _: Expected(main=3, outputs=parameter("value"))),
 )  # fmt: skip

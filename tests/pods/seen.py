@@ -91,10 +91,9 @@ class Seen:
         if not _same(self.outputs, expected.outputs, ordered=self.case.contract != "v3.3"):
             yield f"outputs are {_shown(self.outputs)}\nnot {_shown(expected.outputs)}"
         yield from self._differing_objects(expected)
-        yield from (
-            f"no {words!r} in the message {self.message!r}" for words in expected.message if words not in self.message
-        )
-        if not expected.message and self.message:
+        wanted = expected.message or ()
+        yield from (f"no {words!r} in the message {self.message!r}" for words in wanted if words not in self.message)
+        if expected.message == () and self.message:
             yield f"there is a message: {self.message}"
 
     def _differing_objects(self, expected: Expected) -> Iterator[str]:

@@ -20,8 +20,14 @@ PATCH_PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "patch"
 OUTPUT = {"parameters": [{"name": "p", "value": "é<&>\n"}], "result": "1"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster(kubernetes_docker):
+    """One whose controller is older than task results."""
+    return kubernetes_docker
+
+
+@pytest.fixture(scope="module")
+def cluster_of_v3_3(kubernetes_docker):
     taskresults.install(kubernetes_docker.api)
     yield kubernetes_docker
     taskresults.remove(kubernetes_docker.api)
@@ -34,7 +40,7 @@ def warnings(caplog, monkeypatch):
 
 
 class InCluster:
-    """A pod that no node has, in a namespace whose service account may do what the rules say."""
+    """A pod that never runs, in a namespace whose service account may do what the rules say."""
 
     def __init__(self, cluster, directory, *rules):
         self.namespace = cluster.namespace(*rules)
@@ -42,7 +48,8 @@ class InCluster:
         template = json.dumps({"name": "t"})
         self.annotations = {TEMPLATE: template, "k": "é=" * 100}
         meta = {"name": "wf-1", "annotations": self.annotations}
-        spec = {"containers": [{"name": "main", "image": "busybox"}], "terminationGracePeriodSeconds": 77}
+        # Of a node that does not exist: nobody starts it, and nobody says that it has ended.
+        spec = {"containers": [{"name": "main", "image": "busybox"}], "nodeName": "nowhere"}
         self.uid = self.namespace.api.apply(
             {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}, self.namespace.name
         )["metadata"]["uid"]
@@ -97,8 +104,42 @@ def test_the_annotations_take_the_room_to_the_byte_and_no_byte_more(cluster, tmp
     assert "422" in str(caught.value.__cause__)
 
 
-def test_a_task_result_is_made_and_made_again(cluster, tmp_path):
-    pod = InCluster(cluster, tmp_path, taskresults.RULE)
+def test_a_cluster_without_task_results_gets_annotations(cluster, tmp_path, warnings):
+    pod = InCluster(cluster, tmp_path, PATCH_PODS, taskresults.RULE)
+    pod.plane("v3.3").report(Report(OUTPUT))
+
+    assert json.loads(pod.seen[OUTPUTS]) == OUTPUT
+    assert "404" in warnings.text
+
+
+def test_who_may_not_patch_is_told_what_to_grant(cluster, tmp_path):
+    pod = InCluster(cluster, tmp_path)
+    with pytest.raises(Forbidden) as caught:
+        pod.plane("v3.0").report(Report(OUTPUT))
+    assert "grant `patch` on `pods` to " in caught.value.remedy
+
+
+def test_without_the_mount_the_template_is_the_pods(cluster, tmp_path):
+    pod = InCluster(cluster, tmp_path, PATCH_PODS)
+    plane = pod.plane("v2.3")
+    (tmp_path / "annotations").unlink()
+
+    assert plane.template() == {"name": "t"}
+    assert plane.time_left() is None
+
+
+def test_a_deleted_pod_has_the_grace_of_its_deletion(cluster, tmp_path):
+    pod = InCluster(cluster, tmp_path, PATCH_PODS)
+    pod.namespace.delete_pod("wf-1", grace=9)
+
+    assert 7 < pod.plane("v3.2").time_left() <= 9
+
+
+# --- with task results; last, because a resource is removed slowly ---------------------------------------------------
+
+
+def test_a_task_result_is_made_and_made_again(cluster_of_v3_3, tmp_path):
+    pod = InCluster(cluster_of_v3_3, tmp_path, taskresults.RULE)
     for _ in range(2):
         pod.plane("v3.3", ARGO_POD_UID=pod.uid, ARGO_WORKFLOW_UID="").report(Report(OUTPUT))
     found = pod.result
@@ -113,8 +154,8 @@ def test_a_task_result_is_made_and_made_again(cluster, tmp_path):
 
 
 @pytest.mark.parametrize("character", ["r", "<", "\b", "é", '"'])
-def test_a_task_result_takes_its_room_whatever_is_in_it(cluster, tmp_path, character):
-    pod = InCluster(cluster, tmp_path, taskresults.RULE)
+def test_a_task_result_takes_its_room_whatever_is_in_it(cluster_of_v3_3, tmp_path, character):
+    pod = InCluster(cluster_of_v3_3, tmp_path, taskresults.RULE)
     plane = pod.plane("v3.3")
     many = (plane.room - size({"result": ""})) // (size(character) - 2)
     outputs = {"result": character * many}
@@ -125,25 +166,9 @@ def test_a_task_result_takes_its_room_whatever_is_in_it(cluster, tmp_path, chara
     assert pod.result["outputs"] == outputs
 
 
-def test_who_may_make_no_task_result_annotates(cluster, tmp_path, warnings):
-    pod = InCluster(cluster, tmp_path, PATCH_PODS)
+def test_who_may_make_no_task_result_annotates(cluster_of_v3_3, tmp_path, warnings):
+    pod = InCluster(cluster_of_v3_3, tmp_path, PATCH_PODS)
     pod.plane("v3.3").report(Report(OUTPUT))
 
     assert json.loads(pod.seen[OUTPUTS]) == OUTPUT
     assert "grant `create` on `workflowtaskresults` of the API group 'argoproj.io'" in warnings.text
-
-
-def test_who_may_neither_is_told_what_to_grant(cluster, tmp_path):
-    pod = InCluster(cluster, tmp_path)
-    with pytest.raises(Forbidden) as caught:
-        pod.plane("v3.3").report(Report(OUTPUT))
-    assert "grant `patch` on `pods` to " in caught.value.remedy
-
-
-def test_without_the_mount_the_template_is_the_pods(cluster, tmp_path):
-    pod = InCluster(cluster, tmp_path, PATCH_PODS)
-    plane = pod.plane("v2.3")
-    (tmp_path / "annotations").unlink()
-
-    assert plane.template() == {"name": "t"}
-    assert plane.time_left() is None

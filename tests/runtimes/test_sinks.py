@@ -238,10 +238,19 @@ def test_the_room_is_by_the_pod_where_it_was_seen_and_a_guess_where_nothing_was(
     assert plane.room == ANNOTATIONS - 8192 - len(OUTPUTS)
     plane._pod.got = PodState(json.loads(pod({"k": "x" * 99})))
     assert plane.room == ANNOTATIONS - 100 - len(OUTPUTS)
+    watched = {"type": "ADDED", "object": json.loads(pod({"k": "x" * 199}))}
+    plane._pod.follow()._take(watched)
+    assert plane.room == ANNOTATIONS - 200 - len(OUTPUTS)
 
 
 def test_a_task_result_has_more_room(controller):
     assert controller.pod("v3.3").room == RESULT_ROOM
+
+
+def test_what_no_task_result_takes_is_not_sent(api, controller):
+    with pytest.raises(BadRequest, match="1048577 bytes, and a task result takes 1048576"):
+        controller.pod("v3.3").report(Report({"result": "r" * (RESULT_ROOM - 12)}))
+    assert asked(api) == []
 
 
 def test_a_pod_whose_annotations_are_full_has_no_room(controller):

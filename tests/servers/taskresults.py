@@ -49,5 +49,5 @@ def remove(api: Api) -> None:
 
 
 def _established(one: Any) -> bool:
-    conditions = (one or {}).get("status", {}).get("conditions", ())
+    conditions = (one or {}).get("status", {}).get("conditions") or ()
     return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)

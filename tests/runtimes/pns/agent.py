@@ -7,6 +7,7 @@ method ``cancel`` sets the token of another one.
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import resource
 import sys
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 
 from lifecycle.clock import Cancel
 from lifecycle.ports import Container
+from runtimes import scan
 from runtimes.api import ApiServer
 from runtimes.credentials import Credentials
 from runtimes.pns import Logs, NamespaceRuntime
@@ -37,7 +39,15 @@ class _Said(logging.Handler):
 class Agent:
     """The runtime, and what a test wants to know beside."""
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, user: int, calm: bool) -> None:
+        """``user`` is who to be; ``calm`` looks as seldom as after a long wait from the beginning."""
+        "".encode("idna")  # urllib3 needs the codec, and not every user may read this Python
+        if user:
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+        if calm:
+            scan._URGENT = 0.0
         self._said = _Said()
         logging.getLogger("argoexec").addHandler(self._said)
         watch = logs = None
@@ -45,7 +55,6 @@ class Agent:
             api = ApiServer(Credentials(origin, NAMESPACE, "the agent"))
             watch, logs = PodWatch(api, POD), Logs(api, POD)
         self.runtime = NamespaceRuntime(watch, logs)
-        self.runtime._scan.begin()
         self._streams: dict[int, BinaryIO] = {}
 
     def said(self) -> list[str]:
@@ -56,12 +65,17 @@ class Agent:
         used = resource.getrusage(resource.RUSAGE_SELF)
         return used.ru_utime + used.ru_stime
 
+    def main_pid(self) -> int:
+        return self.runtime._main.pid
+
+    def descriptors(self) -> int:
+        return len(os.listdir("/proc/self/fd"))
+
     def forget(self) -> None:
         """Look for main anew, with nothing held: for many mains in one pod."""
         watch, logs = self.runtime._watch, self.runtime._logs
         self.runtime.close()
         self.runtime = NamespaceRuntime(watch, logs)
-        self.runtime._scan.begin()
 
     def read_file(self, container: Container, path: str) -> bytes:
         with self.runtime.open_file(container, path) as stream:
@@ -96,7 +110,7 @@ def main() -> None:
             out.flush()
 
     try:
-        agent = Agent(sys.argv[1])
+        agent = Agent(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "calm")
     except Exception as error:
         answer(0, error)
         return

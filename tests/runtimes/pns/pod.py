@@ -25,13 +25,37 @@ _WAIT = 60.0
 class Agent:
     """The runtime in the namespace, as if it were here."""
 
-    def __init__(self, pause: int, origin: str, hosts: Path, *, user: str = "") -> None:
-        """``user`` are the options of setpriv: who the executor is."""
-        setup = f"mount -t proc proc /proc && mount --bind {hosts} /etc/hosts && exec setpriv {user} $0 -m $1 $2"
-        argv = ["nsenter", "-t", str(pause), "-p", "--", "unshare", "--mount", "--propagation", "private"]
+    def __init__(
+        self, pause: int, origin: str, hosts: Path, *, privileges: str = "", user: int = 0, calm: bool = False,
+        cgroup: bool = False,
+    ) -> None:  # fmt: skip
+        """Start it.
+
+        Args:
+            pause: the first process of the namespace, as this machine numbers it.
+            origin: of the API server; ``-`` for none.
+            hosts: is its /etc/hosts.
+            privileges: options of setpriv.
+            user: who it is, from its own first line on.
+            calm: whether it looks for main seldom from the beginning.
+            cgroup: whether it has a control-group namespace of its own: pause's.
+        """
+        setup = f"mount -t proc proc /proc && mount --bind {hosts} /etc/hosts && exec setpriv {privileges} $0 $@"
+        argv = [
+            "nsenter",
+            "-t",
+            str(pause),
+            "-p",
+            *(["-C"] if cgroup else []),
+            "--",
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+        ]
+        argv += ["sh", "-c", setup, sys.executable, "-m", "tests.runtimes.pns.agent", origin, str(user)]
         self._process = subprocess.Popen(
-            [*argv, "sh", "-c", setup, sys.executable, "tests.runtimes.pns.agent", origin],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY,
+            [*argv, "calm" if calm else "urgent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )  # fmt: skip
         self._calls = itertools.count(1)
@@ -133,9 +157,9 @@ class NamespacePod:
         self._waits: list[tuple[subprocess.Popen[bytes], threading.Thread]] = []
         self.agents: list[Agent] = []
 
-    def agent(self, origin: str = "", *, user: str = "") -> Agent:
+    def agent(self, origin: str = "", **how: Any) -> Agent:
         """The executor; the first one made is the pod's runtime."""
-        self.agents.append(Agent(self.pause, origin or self.api.origin, self.hosts, user=user))
+        self.agents.append(Agent(self.pause, origin or self.api.origin, self.hosts, **how))
         return self.agents[-1]
 
     @property
@@ -174,6 +198,21 @@ class NamespacePod:
         killed = self.inspect(made, "{{.State.OOMKilled}}") == "true"
         reason = "OOMKilled" if killed else "Error" if code else "Completed"
         self.api.set(name, made, terminated={"exitCode": code, "reason": reason})
+
+    def exec(self, name: str, script: str) -> None:
+        """Run something beside a container's own process, until the container ends."""
+        self._dockerd.docker("exec", "-d", f"{self._id}-{name}", "sh", "-c", script)
+
+    def in_namespace(self, script: str) -> None:
+        """Run something as the machine's root, in the process namespace of the pod."""
+        argv = ["nsenter", "-t", str(self.pause), "-p", "--", "unshare", "--mount", "--mount-proc", "sh", "-c", script]
+        subprocess.run(argv, check=True)
+
+    def number(self, container: Container) -> int:
+        """What the namespace calls the first process of a container."""
+        outside = self.inspect(container.id, "{{.State.Pid}}")
+        text = Path(f"/proc/{outside}/status").read_text()
+        return int(next(line for line in text.splitlines() if line.startswith("NSpid")).split()[-1])
 
     def inspect(self, made: str, what: str) -> str:
         return self._dockerd.docker("inspect", "-f", what, made).decode().strip()

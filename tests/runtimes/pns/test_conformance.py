@@ -5,18 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance.runtime import RuntimeConformance
-from tests.runtimes.pns.pod import NamespacePod
-
-
-@pytest.fixture
-def pod(dockerd, tmp_path):
-    pod = NamespacePod(dockerd, tmp_path)
-    pod.agent()  # as in a pod, where wait begins before main
-    yield pod
-    pod.close()
 
 
 @pytest.mark.root
 @pytest.mark.server("docker")
 class TestNamespaceRuntime(RuntimeConformance):
     separates_stderr = False
+
+    @pytest.fixture(autouse=True)
+    def _wait_begins_first(self, pod):
+        """As in a pod: the kubelet starts the containers in their order."""
+        pod.agent()
