@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lifecycle.errors import BadRequest
 
@@ -26,8 +25,7 @@ _MAKERS: Final = frozenset({"crun", "exe"})
 """Names of a process in which a container is still being made: stages of runc and youki; crun, and runc before 1.0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):  # a dataclass would be 6 ms of every start, before main is looked for
     """What /proc/PID/status says.
 
     Attributes:
@@ -69,6 +67,11 @@ class Processes:
         """Of one; ``None`` when it is gone."""
         text = self._read(pid, "status")
         return None if text is None else status_of(text.decode(errors="replace"))
+
+    def start(self, pid: int) -> int | None:
+        """When one that runs began, in clock ticks since boot: with its number, which process it is."""
+        fields = (self._read(pid, "stat") or b"").rpartition(b")")[2].split()
+        return None if not fields or fields[0] in {b"Z", b"X"} else int(fields[19])
 
     def container_ids(self, pid: int) -> tuple[str, ...]:
         """Of the container it is in, and of those that one is in; none where control groups do not tell."""
