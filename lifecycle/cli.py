@@ -16,6 +16,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
+from lifecycle import early
 from lifecycle.errors import InputError, LifecycleError, Unsupported
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ COMMANDS = {
     "diagram": "draw a lifecycle, or the way a pod took through it",
     "version": "print the version",
 }
-
-EARLY = {"pns": "runtimes.scan:begin"}
-"""What must begin before anything else is imported, by the runtime's name: its main may live for 5 ms."""
 
 _IN_PODS = ("init", "wait", "version")
 """Commands of the original: a usage error exits with its status, 1; with our own it is 2."""
@@ -59,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done · 1 an error, reported · 2 bad input or usage · 3 (``run``) main failed.
     """
-    _begin_early(sys.argv[1:] if argv is None else argv)
+    early.begin()
     _set_up_streams()
     # A switch of Go's may stand alone or as --switch=true, and never takes the next word.
     switches = {f"--{flag}" for flag in KUBECTL_SWITCHES}
@@ -80,14 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.flush()
         os._exit(status)
     return status
-
-
-def _begin_early(words: Sequence[str]) -> None:
-    """Let a runtime that must see main begin do so: `wait` imports 150 ms of modules before it asks it anything."""
-    early = EARLY.get(os.environ.get("ARGO_CONTAINER_RUNTIME_EXECUTOR", "")) if "wait" in words else None
-    if early:
-        module, _, attr = early.partition(":")
-        getattr(importlib.import_module(module), attr)()
 
 
 def _run(args: argparse.Namespace) -> int:

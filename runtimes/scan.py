@@ -11,12 +11,14 @@ import os
 import select
 import threading
 import time
-from typing import TYPE_CHECKING, Final
 
-from lifecycle.errors import LifecycleError, from_os_error
 from runtimes.processes import Processes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
+    from lifecycle.errors import LifecycleError
     from runtimes.inotify import Watch
     from runtimes.processes import Status
 
@@ -291,6 +293,8 @@ class Scan:
             try:
                 self.look()
             except OSError as error:  # no descriptor is left, or /proc hides processes (hidepid)
+                from lifecycle.errors import from_os_error  # noqa: PLC0415
+
                 with self.changed:
                     self.failure = from_os_error(error)
                     self.changed.notify_all()
@@ -316,9 +320,9 @@ def begin() -> None:
     """
     try:
         scan = Scan()
-    except LifecycleError:
+        scan.begin()
+    except Exception:  # noqa: BLE001 - nothing of the lifecycle is imported yet: see begun()
         return
-    scan.begin()
     _begun.append(scan)
 
 
@@ -345,6 +349,7 @@ def _watch(path: str) -> Watch | None:
     """Changes of a file, where it can be watched."""
     from pathlib import Path  # noqa: PLC0415 - after the first look
 
+    from lifecycle.errors import LifecycleError  # noqa: PLC0415
     from runtimes.inotify import Watch  # noqa: PLC0415
 
     try:
