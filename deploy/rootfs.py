@@ -104,11 +104,12 @@ def build_base(
     Raises:
         LookupError: something that belongs into it is not on this machine.
     """
+    needed = distributions.needed((one for one in stores if one != "git"), packages)
     for name in DIRECTORIES:
         (root / name).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
     _interpreter(root)
-    for distribution in distributions.needed((one for one in stores if one != "git"), packages):
+    for distribution in needed:
         for source, path in distributions.files(distribution):
             _copy(source, root / SITE / path)
     _copy(_program("busybox", "busybox-static"), root / "usr/bin/busybox")

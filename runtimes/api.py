@@ -110,7 +110,7 @@ class ApiServer:
             "key_file": found.key,
         }
         if found.server_name:
-            options |= {"server_hostname": found.server_name, "assert_hostname": found.server_name}
+            options["server_hostname"] = found.server_name
         if not found.verify:
             options["assert_hostname"] = False
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # somebody has asked for it

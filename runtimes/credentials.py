@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
-import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,8 +34,9 @@ class Credentials:
         certificate, key: files of a client certificate.
         verify: whether the server's certificate is looked at.
         server_name: what it must be for, where that is not the host of the URL.
-        impersonate: headers of ``--as`` and ``--as-group``.
+        impersonate: headers of ``--as``, ``--as-group`` and ``--as-uid``.
         proxy: a URL, or ``None``.
+        memory: where ``ca``, ``certificate`` and ``key`` may be: they are there as long as anybody has this.
     """
 
     server: str
@@ -50,7 +50,7 @@ class Credentials:
     server_name: str | None = None
     impersonate: tuple[tuple[str, str], ...] = ()
     proxy: str | None = None
-    held: list[int] = field(default_factory=list)
+    memory: _Memory | None = None
 
 
 def find(kube: Mapping[str, Any], environ: Mapping[str, str]) -> Credentials:
@@ -127,8 +127,8 @@ def _of_kubeconfig(path: str, kube: Mapping[str, Any]) -> Credentials:
         raise InputError(
             str(error), place=path.split(os.pathsep, maxsplit=1)[0], remedy="correct the kubeconfig"
         ) from error
-    held: list[int] = []
-    files = _into_memory(configuration, held)
+    memory = _Memory()
+    files = _into_memory(configuration, memory)
 
     def authorization() -> str:
         # An exec plugin's or OIDC's token is renewed by the hook of the client.
@@ -145,11 +145,30 @@ def _of_kubeconfig(path: str, kube: Mapping[str, Any]) -> Credentials:
         verify=configuration.verify_ssl,
         server_name=configuration.tls_server_name,
         proxy=configuration.proxy,
-        held=held,
+        memory=memory,
     )
 
 
-def _into_memory(configuration: Any, held: list[int]) -> dict[str, str | None]:
+class _Memory:
+    """Files without a disk; gone with the last who has this."""
+
+    def __init__(self) -> None:
+        self._descriptors: list[int] = []
+
+    def put(self, name: str, content: bytes) -> str:
+        """Its path."""
+        descriptor = os.memfd_create(name)
+        self._descriptors.append(descriptor)
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        return f"/proc/self/fd/{descriptor}"
+
+    def __del__(self) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+
+
+def _into_memory(configuration: Any, memory: _Memory) -> dict[str, str | None]:
     """Take from the disk what the client has put there: keys of the kubeconfig.
 
     It would remove those files at the regular end of the process, which does not come where a transfer is left behind.
@@ -161,29 +180,14 @@ def _into_memory(configuration: Any, held: list[int]) -> dict[str, str | None]:
     paths: dict[str, str | None] = {}
     for name in ("ssl_ca_cert", "cert_file", "key_file"):
         path = getattr(configuration, name)
-        if path in written:
-            descriptor = os.memfd_create(name)
-            held.append(descriptor)
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(Path(path).read_bytes())
-            path = f"/proc/self/fd/{descriptor}"
-        paths[name] = path
+        paths[name] = memory.put(name, Path(path).read_bytes()) if path in written else path
     files._cleanup_temp_files()  # noqa: SLF001 - as above
-    weakref.finalize(configuration, _close, held)
     return paths
-
-
-def _close(held: list[int]) -> None:
-    for descriptor in held:
-        os.close(descriptor)
 
 
 def _overridden(found: Credentials, kube: Mapping[str, Any]) -> Credentials:
     """With what kubectl's flags say."""
-    changed: dict[str, Any] = {name: getattr(found, name) for name in found.__slots__}
-    for flag, name in _FLAGS.items():
-        if kube.get(flag):
-            changed[name] = str(kube[flag])
+    changed: dict[str, Any] = {name: str(kube[flag]) for flag, name in _FLAGS.items() if kube.get(flag)}
     if str(kube.get("insecure-skip-tls-verify", "false")).lower() == "true":
         changed["verify"] = False
     if token := kube.get("token"):
@@ -192,14 +196,14 @@ def _overridden(found: Credentials, kube: Mapping[str, Any]) -> Credentials:
         pair = f"{kube['username']}:{kube.get('password') or ''}".encode()
         basic = base64.b64encode(pair).decode()
         changed |= {"authorization": lambda: f"Basic {basic}", "who": f"the user {kube['username']!r}"}
-    groups = kube.get("as-group") or []
     if kube.get("as"):
         changed["impersonate"] = (
             ("Impersonate-User", str(kube["as"])),
-            *(("Impersonate-Group", str(group)) for group in groups),
+            *(("Impersonate-Group", str(group)) for group in kube.get("as-group") or ()),
+            *((("Impersonate-Uid", str(kube["as-uid"])),) if kube.get("as-uid") else ()),
         )
         changed["who"] = f"the user {kube['as']!r}"
-    return Credentials(**changed)
+    return replace(found, **changed)
 
 
 _FLAGS = {

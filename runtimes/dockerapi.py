@@ -52,8 +52,6 @@ class Daemon:
     @property
     def socket(self) -> Path | None:
         """The path of its Unix socket; ``None`` for one that is elsewhere."""
-        if self.host.startswith("/"):
-            return Path(self.host)
         return Path(self.host.removeprefix("unix://")) if self.host.startswith("unix://") else None
 
     # --- one question, one answer ---------------------------------------------------------------------------------
@@ -220,7 +218,8 @@ class Daemon:
                     client = docker.APIClient(**({"base_url": self.host} | options), version="auto", timeout=_ANSWER)
                 except failures() as error:
                     raise self._broken("GET /version", error) from error
-                logging.getLogger("docker").setLevel(logging.WARNING)
+                for noisy in ("docker", "urllib3"):
+                    logging.getLogger(noisy).setLevel(logging.WARNING)
                 self._made = client
             return self._made
 

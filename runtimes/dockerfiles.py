@@ -55,6 +55,7 @@ class Files:
 
     def open_file(self, container: Container, path: str) -> BinaryIO:
         """A regular file; see :class:`runtimes.docker.DockerRuntime`."""
+        path = _normal(path)
         final, stat = self._resolve(container, path)
         if stat.is_directory or stat.mode & _SPECIAL:
             what = "a directory" if stat.is_directory else "not a regular file"
@@ -64,11 +65,12 @@ class Files:
 
     def open_tar(self, container: Container, path: str) -> BinaryIO:
         """The path as a tar stream, its first entry named by the path's base name."""
+        path = _normal(path)
         final, stat = self._resolve(container, path)
-        name = posixpath.basename(posixpath.normpath(path)) or "root"
-        if stat.is_directory and posixpath.normpath(path) != "/":
+        name = posixpath.basename(path) or "root"
+        if stat.is_directory and path != "/":
             # With a slash at its end, a link to a directory is followed and the entries are named by the link.
-            return self._archive(container, posixpath.normpath(path) + "/", path)
+            return self._archive(container, f"{path}/", path)
         body = self._archive(container, final, path)
         if posixpath.basename(final) == name:
             return body
@@ -123,7 +125,7 @@ class Files:
             self._stat(container, "/")
         except Unavailable:
             return error  # it is the daemon
-        parent = posixpath.normpath(path)
+        parent = path
         while (parent := posixpath.dirname(parent)) != "/":
             try:
                 stat = self._stat(container, parent)
@@ -137,6 +139,11 @@ class Files:
         return BadRequest(
             f"{path} cannot be followed in the container {container.name}", remedy="do its links lead in a circle?"
         )
+
+
+def _normal(path: str) -> str:
+    """From the root on, without ``..``: before it looks at any link, the daemon does the same."""
+    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def gone(container: Container) -> LifecycleError:
@@ -174,6 +181,9 @@ def _renamed(body: Body, old: str, new: str) -> Iterator[bytes]:
     try:
         with tarfile.open(fileobj=body, mode="r|", bufsize=_PIECE) as archive:
             for member in archive:
+                # What an extended header says goes before the fields of the plain one.
+                for told in ("path", "linkpath"):
+                    member.pax_headers.pop(told, None)  # type: ignore[attr-defined]
                 member.name = rename(member.name)
                 if member.islnk():
                     member.linkname = rename(member.linkname)

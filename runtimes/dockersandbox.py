@@ -70,6 +70,7 @@ class DockerSandbox:
         self._own = {RUN: str(pod_dir.absolute())}
         self._names = f"argoexec-{pod_name}-{uid[:8]}"
         self._runtime = DockerRuntime(self._daemon, self._labels)
+        self._logging: list[str] | None = None
         self._made: dict[str, str] = {}
         self._echoes: dict[str, Follower] = {}
 
@@ -87,7 +88,7 @@ class DockerSandbox:
                 f"DOCKER_HOST={daemon.host} is another machine's daemon: it cannot mount the directories of this one",
                 remedy="name a daemon of this machine, DOCKER_HOST=unix:///PATH, or run argoexec where that one is",
             )
-        daemon.call("GET", "/info")
+        daemon.call("GET", "/version")
 
     def runtime(self) -> DockerRuntime:
         """The runtime of its containers."""
@@ -165,7 +166,7 @@ class DockerSandbox:
             "Labels": self._labels | self._own | {NAME: spec.name},
             "HostConfig": {"NetworkMode": network, "Mounts": mounts},
         }
-        if _KEPT["Type"] in self._daemon.call("GET", "/info").get("Plugins", {}).get("Log", ()):
+        if _KEPT["Type"] in self._drivers():
             config["HostConfig"]["LogConfig"] = _KEPT
         if spec.entrypoint:
             if spec.argv:
@@ -179,6 +180,12 @@ class DockerSandbox:
         if network != "host" and not network.startswith("container:"):
             config["Hostname"] = self._pod_name[:63].rstrip("-.")
         return config
+
+    def _drivers(self) -> list[str]:
+        """The logging drivers that the daemon has: podman's API has another set."""
+        if self._logging is None:
+            self._logging = (self._daemon.call("GET", "/info").get("Plugins") or {}).get("Log") or []
+        return self._logging
 
     def _user(self, spec: ContainerSpec) -> str:
         if spec.group is None:

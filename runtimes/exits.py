@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import select
 import struct
 from typing import Final
@@ -47,5 +48,5 @@ def _recorded(pidfd: int) -> int | None:
 
 def _is_known() -> bool:
     """Whether this kernel records exits: one before 6.15 knows the call, but not this part of it."""
-    release = os.uname().release.split(".")
-    return (int(release[0]), int(release[1].split("-")[0])) >= (6, 15)
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return release is not None and (int(release[1]), int(release[2])) >= (6, 15)

@@ -228,10 +228,10 @@ class NamespaceRuntime:
     def others(self) -> Sequence[Container]:
         """Every container but main and this one whose first process runs; unnamed ones are called by their ID."""
         running = [one for one in self._scan.found() if one is not self._main and not one.ended]
-        names = self._names({one.ids[0] for one in running if one.ids})
+        names = self._names({one.ids[0] for one in running if one.ids and not one.name})
         there = []
         for one in running:
-            known = next((names[each] for each in one.ids if each in names), one.name)
+            known = one.name or next((names[each] for each in one.ids if each in names), "")
             name = known or (one.ids[0][:12] if one.ids else f"process-{one.pid}")
             if name not in _OURS:
                 there.append(Container(name, one.ids[0] if one.ids else ""))
@@ -298,17 +298,18 @@ class NamespaceRuntime:
         return open_tree(self._root(container), path)
 
     def _root(self, container: Container) -> int:
-        main = self._main
+        main, ours = self._main, self._processes.status(os.getpid())
         if container.name == _MAIN and main is not None:
             if main.root is not None and main.held:
                 return main.root
-            ours = self._processes.status(os.getpid())
             if main.refused and ours is not None:
                 cause, remedy = refusal(ours, main.status)
                 raise Forbidden(f"main's files may not be read: {cause}", remedy=remedy)
+        remedy = "save them from a volume, let main run for a moment longer, or choose the executor docker"
+        if ours is not None and not ours.may_trace:
+            remedy += "; with the capability SYS_PTRACE, wait holds it before main's command runs"
         raise Unsupported(
-            f"the files of {container.name} cannot be read: it ended before its root could be held",
-            remedy="save them from a volume, let main run for a moment longer, or choose the executor docker",
+            f"the files of {container.name} cannot be read: it ended before its root could be held", remedy=remedy
         )
 
     def open_output(self, container: Container, *, combined: bool) -> BinaryIO:

@@ -11,6 +11,7 @@ import logging
 import random
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -21,7 +22,7 @@ from lifecycle.ports import ExitStatus
 from runtimes.api import ApiServer, Gone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from typing import Self
 
     from lifecycle.clock import Cancel
@@ -221,8 +222,10 @@ class PodWatch:
         while True:
             began = time.monotonic()
             try:
-                for event in self._events():
-                    self._take(event)
+                # Closed here: an error that is kept would keep the generator, and that the connection.
+                with closing(self._events()) as events:
+                    for event in events:
+                        self._take(event)
             except Gone as error:
                 log.debug("%s", error)
                 self._version = ""  # begin with the pod as it is
@@ -239,7 +242,7 @@ class PodWatch:
             if pause:
                 self._pause(pause * (1 + random.random() / 5))  # noqa: S311 - jitter
 
-    def _events(self) -> Iterator[dict[str, Any]]:
+    def _events(self) -> Generator[dict[str, Any], None, None]:
         """The pod as it is, unless it is known from where to go on, and then what changes.
 
         Raises:

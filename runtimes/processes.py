@@ -48,6 +48,11 @@ class Status:
         """Whether the runtime still makes the container: what runs in it has not been executed yet."""
         return self.name.startswith(_STAGES) or self.name in _MAKERS
 
+    @property
+    def may_trace(self) -> bool:
+        """Whether it may look into every other process of the namespace."""
+        return bool(self.effective >> _SYS_PTRACE & 1)
+
 
 class Processes:
     """The processes of the namespace that a /proc belongs to."""
@@ -149,7 +154,7 @@ def refusal(ours: Status, theirs: Status) -> tuple[str, str]:
     Returns:
         the cause and the remedy.
     """
-    if ours.effective >> _SYS_PTRACE & 1:
+    if ours.may_trace:
         return (
             "although wait has SYS_PTRACE",
             "see whether an AppArmor or SELinux profile, or a user namespace, keeps the containers of the pod apart",

@@ -107,8 +107,8 @@ def test_every_library_can_be_imported(executor):
     ).split()
     code = (
         "import importlib, pkgutil, sys\n"
-        "import lifecycle, runtimes, drivers\n"
-        "own = [one.name for package in (lifecycle, runtimes, drivers)"
+        "import lifecycle, runtimes, drivers, diagrams\n"
+        "own = [one.name for package in (lifecycle, runtimes, drivers, diagrams)"
         " for one in pkgutil.walk_packages(package.__path__, package.__name__ + '.')]\n"
         "for name in [*sys.argv[1:], *own]:\n"
         "    if name not in ('drivers.conformance', 'drivers.testing'): importlib.import_module(name)\n"

@@ -17,7 +17,7 @@ CONTROLLERS = sorted(DEPLOY.glob("controller/*.yaml"))
 RUNTIMES = ("docker", "k8sapi", "kubelet", "pns")
 
 GRANTED = {
-    "docker": {("pods", "get"), ("pods", "patch")},
+    "docker": {("pods", "get"), ("pods", "watch"), ("pods", "patch")},
     "k8sapi": {
         ("pods", "get"), ("pods", "watch"), ("pods", "patch"), ("pods/log", "get"),
         ("pods/exec", "get"), ("pods/exec", "create"),

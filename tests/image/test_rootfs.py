@@ -100,16 +100,30 @@ def test_debians_own_interpreter_can_be_inside(dockerd, tmp_path):
                              check=True).stdout.split()  # fmt: skip
     assert [int(one) for one in version] == list(sys.version_info[:2]), "the wheels of this run are of another version"
     site = Path(importlib.util.find_spec("packaging").origin).parents[1]
-    image = tmp_path / "image"
-    argv = [python, "-m", "deploy.rootfs", "--image", "argoexec:debian", "--stores", "git", image]
+    image, hosts = tmp_path / "image", tmp_path / "hosts"
+    hosts.write_text("git.example.org ssh-ed25519 AAAA\n")
+    argv = [
+        python,
+        "-m",
+        "deploy.rootfs",
+        "--image",
+        "argoexec:debian",
+        "--stores",
+        "git",
+        "--known-hosts",
+        hosts,
+        image,
+    ]
     environment = os.environ | {"PYTHONPATH": f"{distributions.TREE}:{site}"}
     subprocess.run(argv, check=True, env=environment)
     dockerd.docker("load", "--quiet", "--input", str(image))
     image.unlink()
 
-    said = dockerd.docker("run", "--rm", "--network", "none", "--read-only", "argoexec:debian", "argoexec", "version")
+    def said(*command):
+        return dockerd.docker("run", "--rm", "--network", "none", "--read-only", "argoexec:debian", *command).decode()
 
-    assert said.startswith(b"argoexec: v")
+    assert said("argoexec", "version").startswith("argoexec: v")
+    assert said("cat", "/etc/ssh/ssh_known_hosts") == hosts.read_text()
 
 
 @pytest.mark.parametrize(
@@ -126,6 +140,33 @@ def test_stores_bring_what_they_need_and_nothing_more(stores, there, absent):
     assert there <= names
     assert not absent & names
     assert not {"pytest", "pip", "setuptools", "ruff", "mypy"} & names
+
+
+def test_a_driver_of_somebody_elses_comes_with_what_it_needs(tmp_path, monkeypatch):
+    home = tmp_path / "argoexec_folder-1.0.dist-info"
+    home.mkdir()
+    requires = "Requires-Dist: argoexec\nRequires-Dist: paramiko\nRequires-Dist: nowhere; extra == 'more'\n"
+    (home / "METADATA").write_text(f"Metadata-Version: 2.1\nName: argoexec-folder\nVersion: 1.0\n{requires}")
+    (home / "entry_points.txt").write_text("[argoexec.drivers]\nfolder = argoexec_folder:FolderDriver\n")
+    (home / "direct_url.json").write_text("{}")
+    noted = ("argoexec_folder.py", "../../bin/folder", f"{home.name}/entry_points.txt", f"{home.name}/direct_url.json")
+    (home / "RECORD").write_text("".join(f"{one},,\n" for one in noted))
+    (tmp_path / "argoexec_folder.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    found = {one.name: one for one in distributions.needed([], ["argoexec-folder==1.0"])}
+
+    assert {"argoexec-folder", "paramiko", "cryptography"} <= set(found)
+    assert {str(path) for _, path in distributions.files(found["argoexec-folder"])} == {
+        "argoexec_folder.py",
+        "argoexec_folder-1.0.dist-info/entry_points.txt",
+    }
+
+
+def test_a_driver_that_is_not_installed_is_named(tmp_path, capsys):
+    assert rootfs.main(["--packages", "argoexec-nowhere", "--stores", "", str(tmp_path / "tar")]) == 1
+
+    assert "argoexec-nowhere is not installed here" in capsys.readouterr().err
 
 
 def test_an_unknown_store_is_refused(capsys, tmp_path):

@@ -136,6 +136,7 @@ def _terminate_by_file(play: Play) -> None:
 def _delete(grace: int) -> Any:
     def during(play: Play) -> None:
         play.await_line("ready")
+        play.await_wait()
         play.delete(grace)
 
     return during
@@ -153,6 +154,10 @@ def _out_of_memory(case: Case) -> Json:
     template = _with("echo x > /work/p; exec tail /dev/zero", case)
     template["container"]["resources"] = {"limits": {"memory": "32Mi"}}
     return template
+
+
+def _out_of_memory_expected(_: Case) -> Expected:
+    return Expected(main=137, reason="OOMKilled", outputs=parameter("x"), message=("OOMKilled", "limits.memory"))
 
 
 SCENARIOS = (
@@ -187,7 +192,7 @@ SCENARIOS = (
     Scenario(
         "out-of-memory",
         _out_of_memory,
-        lambda _: Expected(main=137, reason="OOMKilled", outputs=parameter("x")),
+        _out_of_memory_expected,
     ),
 )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.ports import Surroundings
@@ -44,7 +44,6 @@ class Controller:
     directory: Path
     environ: dict[str, str]
     """Of the API server."""
-    made: list[PodControlPlane] = field(default_factory=list)
 
     @property
     def annotations(self) -> Path:

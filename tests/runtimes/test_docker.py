@@ -385,6 +385,7 @@ LINKS = """
 mkdir -p /tmp/real/deep; echo text > /tmp/real/file; echo deep > /tmp/real/deep/file; ln /tmp/real/file /tmp/real/hard
 ln -s real /tmp/directory; ln -s /tmp/directory/deep /tmp/middle; ln -s directory /tmp/again; ln -s real/file /tmp/link
 ln -s link /tmp/chain; ln -s /nowhere /tmp/dangling; ln -s b /tmp/a; ln -s a /tmp/b; mkfifo /tmp/fifo
+mkdir /tmp/é; echo é > /tmp/é/é; ln -s é/é /tmp/ö
 """
 
 
@@ -399,6 +400,7 @@ def linked(pod):
     [
         ("/tmp/link", b"text\n"),
         ("/tmp/chain", b"text\n"),
+        ("/tmp/ö", "é\n".encode()),
         ("/tmp/directory/link/../file", b"text\n"),
         ("/tmp/middle/file", b"deep\n"),
         ("/tmp/again/deep/file", b"deep\n"),
@@ -418,7 +420,7 @@ def test_links_that_lead_nowhere_are_not_found(linked, path):
         linked.runtime.open_tar(linked.main, path)
 
 
-@pytest.mark.parametrize("path", ["/tmp/a", "/tmp/a/below", "/tmp/fifo", "/tmp/directory"])
+@pytest.mark.parametrize("path", ["/tmp/a", "tmp/a", "//tmp//a/below/it", "/tmp/fifo", "/tmp/directory"])
 def test_a_circle_of_links_and_what_is_no_file_is_refused(linked, path):
     with pytest.raises(BadRequest):
         linked.runtime.open_file(linked.main, path)
@@ -433,6 +435,7 @@ def test_a_circle_of_links_and_what_is_no_file_is_refused(linked, path):
         ("/tmp/again/../middle", ["middle", "middle/file"]),
         ("/tmp/link", ["link"]),
         ("/tmp/chain", ["chain"]),
+        ("/tmp/ö", ["ö"]),
     ],
 )
 def test_a_tar_through_a_link_is_named_by_the_link(linked, path, found):

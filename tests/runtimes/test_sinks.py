@@ -247,6 +247,12 @@ def test_a_task_result_has_more_room(controller):
     assert controller.pod("v3.3").room == RESULT_ROOM
 
 
+def test_what_no_task_result_takes_is_not_sent(api, controller):
+    with pytest.raises(BadRequest, match="1048577 bytes, and a task result takes 1048576"):
+        controller.pod("v3.3").report(Report({"result": "r" * (RESULT_ROOM - 12)}))
+    assert asked(api) == []
+
+
 def test_a_pod_whose_annotations_are_full_has_no_room(controller):
     assert controller.pod("v2.3", annotations={"k": "x" * ANNOTATIONS}).room == 0
 

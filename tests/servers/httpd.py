@@ -54,7 +54,9 @@ class Httpd(Loopback):
     ``grants`` leave or an answer is early.
     """
 
-    def __init__(self, certificate: tuple[Path, Path] | None = None, *, grants: bool = False) -> None:
+    def __init__(
+        self, certificate: tuple[Path, Path] | None = None, *, grants: bool = False, clients: Path | None = None
+    ) -> None:
         self.grants = grants
         self.scripts: dict[str, list[Answer]] = {}
         self.requests: list[Request] = []
@@ -62,7 +64,7 @@ class Httpd(Loopback):
         self.closing = threading.Event()
         self._lock = threading.Lock()
         self._asked = threading.Condition(self._lock)
-        super().__init__(_Handler, certificate, joined=True)
+        super().__init__(_Handler, certificate, joined=True, clients=clients)
         self.url = self.origin
 
     def on(self, target: str, *answers: Answer) -> str:

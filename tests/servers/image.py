@@ -9,13 +9,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy import distributions, rootfs, tarball
+from deploy import distributions, libraries, rootfs, tarball
 from tests.servers.process import needs
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ EXECUTOR = "docker.io/library/argoexec:test"
 """Its name in every runtime, in full: containerd knows no other; docker takes the short one, too."""
 
 SHORT = "argoexec:test"
+
+_KEPT = 7 * 24 * 3600
+"""Seconds that a base is kept after its last use: each has 300 MiB."""
 
 
 def build(tar: Path) -> None:
@@ -52,6 +56,10 @@ def base() -> Path:
             except BaseException:
                 shutil.rmtree(half)
                 raise
+        os.utime(home)
+        for other in cache.glob("rootfs-*"):
+            if other.is_dir() and other.stat().st_mtime < time.time() - _KEPT:
+                shutil.rmtree(other)
     return home
 
 
@@ -103,8 +111,8 @@ def _cache() -> Path:
 def _digest() -> str:
     """Of all that the base is made from: how, of which distributions, by which interpreter, with which programs."""
     digest = hashlib.sha256()
-    for source in sorted((distributions.TREE / "deploy").glob("*.py")):
-        digest.update(source.read_bytes())
+    for module in (distributions, libraries, rootfs):
+        digest.update(Path(module.__file__).read_bytes())
     digest.update((distributions.TREE / "pyproject.toml").read_bytes())
     installed = sorted(f"{one.name} {one.version}" for one in metadata.distributions() if one.name != "argoexec")
     digest.update(f"{sys.version} {sys.base_prefix} {installed}".encode())

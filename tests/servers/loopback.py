@@ -15,11 +15,17 @@ class Loopback:
     """A running server. Handlers find it as ``self.server.owner``; with a certificate it speaks TLS.
 
     ``joined`` waits at the end for every connection, so that nothing outlives a test: for a server that closes each
-    after one answer. One that is kept would be waited for until its client goes.
+    after one answer. One that is kept would be waited for until its client goes. ``clients`` is the authority of the
+    certificate that a client must show.
     """
 
     def __init__(
-        self, handler: type[LoopbackHandler], certificate: tuple[Path, Path] | None = None, *, joined: bool = False
+        self,
+        handler: type[LoopbackHandler],
+        certificate: tuple[Path, Path] | None = None,
+        *,
+        joined: bool = False,
+        clients: Path | None = None,
     ) -> None:
         self._server = _Server(("127.0.0.1", 0), handler)
         self._server.owner = self
@@ -27,6 +33,9 @@ class Loopback:
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
+            if clients is not None:
+                context.load_verify_locations(clients)
+                context.verify_mode = ssl.CERT_REQUIRED
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.endpoint = f"127.0.0.1:{self._server.server_address[1]}"
         self.origin = f"{'https' if certificate else 'http'}://{self.endpoint}"

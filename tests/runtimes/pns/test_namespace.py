@@ -185,7 +185,7 @@ def test_where_the_pod_may_not_be_watched_the_only_container_is_main(pod):
     container = agent.find_main(NEVER)
 
     assert container == Container("main", made.id)
-    assert ["grant `watch` on `pods`" in line for line in agent.said()] == [True]
+    assert ["on `pods` to" in line for line in agent.said()] == [True]
     assert agent.wait(container, NEVER) == (ExitStatus(3) if exits._is_known() else ExitStatus(0, "exit code unknown"))
 
 
