@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifecycle.clock import Cancel
 from lifecycle.errors import Terminated
+from lifecycle.grace import share_out
 from lifecycle.outcome import Item, Record
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lifecycle.clock import Clock
     from lifecycle.errors import Cancelled
     from lifecycle.files import Files
+    from lifecycle.grace import Grace
     from lifecycle.journal import Journal
     from lifecycle.location import Location
     from lifecycle.ports import (
@@ -83,11 +85,15 @@ class Launch:
 
 @dataclass(slots=True)
 class Findings:
-    """What the phases have found out, for those that follow; becomes the report."""
+    """What the phases have found out, for those that follow; becomes the report.
+
+    ``had_turn`` says that the result was captured, or failed to be; else it is its turn while saving.
+    """
 
     main: Container | None = None
     exit: ExitStatus | None = None
     result: str | None = None
+    had_turn: bool = False
     parameters: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -109,11 +115,13 @@ class Pod:
         journal: Journal,
         runtime: Callable[[], Runtime] | None = None,
         reads_base_layer: bool = True,
+        runtime_name: str = "",
         sandbox: Sandbox | None = None,
         launch: Launch | None = None,
         deadline: datetime | None = None,
         settings: Settings | None = None,
         rng: random.Random | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Take what is injected.
 
@@ -127,11 +135,13 @@ class Pod:
             journal: told of everything before the next step begins.
             runtime: makes the runtime when a phase needs one.
             reads_base_layer: whether that will be able to read what main writes outside of its mounts.
+            runtime_name: what people call it.
             sandbox: starts the containers, in a local run.
             launch: what it starts.
             deadline: when the step must be over, UTC.
             settings: what may be set from outside.
             rng: jitter comes from it; tests seed it.
+            tell: leaves a message where the kubelet finds it, however this process ends; the last one counts.
         """
         self.name = name
         self.template = template
@@ -141,20 +151,31 @@ class Pod:
         self.clock = clock
         self.journal = journal
         self.reads_base_layer = reads_base_layer
+        self.runtime_name = runtime_name
         self.sandbox = sandbox
         self.launch = launch
         self.deadline = deadline
         self.settings = settings or Settings()
         self.rng = rng or random.Random()  # noqa: S311 - jitter
+        self.tell = tell
         self.cancel = Cancel()
+        """Ends the phases that can be cancelled."""
+        self.hurry = Cancel()
+        """Ends the patience with sidecars: the kubelet kills them with the pod, or somebody does not want to wait."""
         self.abandon = Cancel()
+        """Ends what is being captured and saved."""
+        self.last = Cancel()
+        """Ends what must happen after its first attempt, such as the report."""
         self.stops = 0
+        self.grace: Grace | None = None
         self.inbox = clock.inbox()
         self.record = Record()
         self.found = Findings()
         self.execution: ExecutionControl | None = None
         self._runtime = runtime
         self._made: Runtime | None = None
+        self.unmade: Exception | None = None
+        """Why there is no runtime."""
         self._lock = threading.Lock()
 
     @property
@@ -164,7 +185,12 @@ class Pod:
             if self._made is None:
                 if self._runtime is None:
                     raise RuntimeError("this lifecycle was given no runtime")
-                self._made = self._runtime()
+                try:
+                    self._made = self._runtime()
+                except Exception as error:
+                    self.unmade = error
+                    raise
+                self.unmade = None
             return self._made
 
     @property
@@ -177,14 +203,20 @@ class Pod:
 
         First: the present wait ends, main gets TERM and its grace, what can be saved is saved. Second: main is killed
         at once; when it has ended already, what is not saved yet is abandoned. Third: that in any case. A deadline is
-        no wish of somebody's: the SIGTERM that the kubelet sends at the same moment is still the first.
+        no wish of somebody's: the SIGTERM that the kubelet sends at the same moment is still the first. With the first
+        the control plane is asked how much time is left (ADR 0031).
         """
         if isinstance(reason, Terminated):
             self.stops += 1
         self.cancel.set(reason)
         self.inbox.put(Stop(reason))
+        if isinstance(reason, Terminated) and self.stops == 1:
+            self.clock.start(lambda: share_out(self, reason), "grace")
+        if self.stops > 1:
+            self.hurry.set(reason)
         if self.stops > 2 or (self.stops > 1 and self.found.exit is not None):
             self.abandon.set(reason)
+            self.last.set(reason)
 
     def identity(self) -> Mapping[str, Any]:
         """What the journal's header says of the pod."""

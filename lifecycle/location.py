@@ -91,6 +91,10 @@ class Location:
         """As it stands in an artifact: ``{"s3": {…, "key": …}}``."""
         return {self.type: dict(self.config) | {KEY_FIELDS[self.type]: self.key}}
 
+    def key_only(self, artifact: Mapping[str, Any]) -> dict[str, Any]:
+        """As it stands in an artifact whose reader knows the store: its own fields and the key (spec 5.7)."""
+        return {self.type: dict(artifact.get(self.type) or {}) | {KEY_FIELDS[self.type]: self.key}}
+
     def __str__(self) -> str:
         """For messages: the store and the key, never credentials, never a raw artifact's data."""
         if self.type == "raw":

@@ -146,13 +146,23 @@ class Failure:
 MESSAGE_LIMIT = 4096
 """Bytes of a termination message that the kubelet keeps (spec 5.7)."""
 
+OOM_KILLED = "OOMKilled"
+"""The kubelet's and the engines' word for a container that passed its memory limit."""
+
 
 @dataclass(slots=True)
 class Record:
-    """Everything that went wrong in one pod: the first decides the message, all are kept."""
+    """Everything that went wrong in one pod: the first decides the message, all are kept.
+
+    Attributes:
+        failures: the executor's own; they make the step an Error.
+        cancelled: why main was stopped.
+        ended: how main ended where its exit code alone does not say; the step is Failed by main, not by this.
+    """
 
     failures: list[Failure] = field(default_factory=list)
     cancelled: Cancelled | None = None
+    ended: str = ""
 
     def add(self, failure: Failure) -> None:
         """Keep another one."""
@@ -164,8 +174,9 @@ class Record:
         return self.failures[0] if self.failures else None
 
     def message(self) -> str:
-        """One line of at most 4 KiB: the reason of a stop, else the first failure, and how many more there are."""
+        """One line of at most 4 KiB: why main was stopped, how it ended, the first failure, how many more there are."""
         parts = [self.cancelled.message] if self.cancelled else []
+        parts += [self.ended] if self.ended else []
         if self.failures:
             more = len(self.failures) - 1
             also = "; ".join(f"{one.phase}: {one.item or one.error}" for one in self.failures[1:4])

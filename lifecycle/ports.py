@@ -121,6 +121,14 @@ class RuntimeFactory(Protocol):
 
 
 @runtime_checkable
+class EarlyRuntime(Protocol):
+    """A factory of a runtime that must see main begin, or loses it: ``wait`` starts it before all else."""
+
+    def begin(self) -> None:
+        """Begin, in the background; raises nothing."""
+
+
+@runtime_checkable
 class RootHolder(Protocol):
     """A runtime that has main's root open with everything that is mounted in it: volumes are read as main sees them."""
 
@@ -239,6 +247,10 @@ class ControlPlane(Protocol):
     def room(self) -> int:
         """Bytes that the outputs may have as JSON, where they go."""
 
+    @property
+    def key_only(self) -> bool:
+        """Whether what is saved to the archive location is reported by its key alone (spec 5.7)."""
+
     def template(self) -> dict[str, Any]:
         """The template as the controller wrote it, unknown fields and all.
 
@@ -284,17 +296,21 @@ class ContainerSpec:
     """What the sandbox needs to run one container; everything is resolved, nothing is a Kubernetes object.
 
     Attributes:
-        argv: command and arguments.
-        env: complete; nothing is inherited.
-        workdir: absolute; made if it is not there.
+        argv: command and arguments; only the arguments where ``entrypoint`` says so.
+        env: complete; nothing is inherited but from the image.
+        pull: ``Always``, ``IfNotPresent`` or ``Never``; empty is the sandbox's choice.
+        entrypoint: the command is the image's own; ``argv``, if there is any, takes the place of its arguments.
+        workdir: absolute; made if it is not there; empty is the image's.
         directories: absolute; made for everybody to write to if they are not there (the parents of output paths).
-        user, group: numeric; ``None`` is the sandbox's root.
+        user, group: numeric; ``None`` is the image's, else root.
     """
 
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
     image: str = ""
+    pull: str = ""
+    entrypoint: bool = False
     workdir: str = "/"
     mounts: tuple[Mount, ...] = ()
     directories: tuple[str, ...] = ()
@@ -313,13 +329,17 @@ class Sandbox(Protocol):
             Unsupported: the kernel refuses; the message says what to allow.
         """
 
-    def start(self, spec: ContainerSpec) -> Container:
+    def start(self, spec: ContainerSpec, cancel: Cancel) -> Container:
         """Start main or a sidecar.
 
         Raises:
+            Cancelled: the token was set before it was started.
             BadRequest: the command is not there or cannot be executed.
             Unsupported: as ``run_init``.
         """
+
+    def runtime(self) -> Runtime:
+        """The runtime of its containers."""
 
     def close(self) -> None:
         """Kill what still runs and let go of everything."""

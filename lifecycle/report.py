@@ -9,6 +9,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from lifecycle.location import KEY_FIELDS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -85,7 +87,7 @@ def _artifact(raw: Mapping[str, Any]) -> dict[str, Any]:
     for kind, always in _ALWAYS.items():
         config = merged.get(kind)
         # A key-only artifact is reported as it came: the store is the archive location's (spec 5.7).
-        if isinstance(config, dict) and not (kind == "s3" and set(config) == {"key"}):
+        if isinstance(config, dict) and set(config) != {KEY_FIELDS[kind]}:
             merged[kind] = _ordered(always | config, _S3)
             if "key" in merged[kind]:
                 merged[kind]["key"] = merged[kind].pop("key")

@@ -78,8 +78,10 @@ class Stay:
 
     @property
     def cancel(self) -> Cancel:
-        """What ends its waits: the pod's own token, or in a phase that tidies up the one of the last grace."""
-        return self._pod.cancel if self.phase.cancellable else self._pod.abandon
+        """What ends its waits: a wish to stop, or in a phase that tidies up the end of the time for that."""
+        if self.phase.cancellable:
+            return self._pod.cancel
+        return self._pod.last if self.phase.insists else self._pod.abandon
 
     def close(self) -> None:
         """The phase is over."""
@@ -248,7 +250,8 @@ class Stay:
                 running.discard(outcome[0])
                 outcomes += [outcome[1]] if outcome[1] is not None else []
             elif give_up_at is None and self.cancel.reason is not None:
-                give_up_at = self._pod.clock.monotonic() + TO_NOTICE
+                now, grace = self._pod.clock.monotonic(), self._pod.grace
+                give_up_at = now + (TO_NOTICE if grace is None else min(TO_NOTICE, grace.to_notice(now)))
             elif give_up_at is not None and self._pod.clock.monotonic() >= give_up_at:
                 break
         self._abandon(tasks)
@@ -275,7 +278,7 @@ class Stay:
     def _abandon(self, tasks: Sequence[Task]) -> None:
         """What did not notice the wish to stop in time, such as a read from a silent server, is left behind."""
         for task in tasks:
-            if task.item.state in (ItemState.PENDING, ItemState.CAPTURED):
+            if task.item.state is not task.then and task.item.state in (ItemState.PENDING, ItemState.CAPTURED):
                 reason = self.cancel.reason or LifecycleError("it did not end")
                 self.settle(task.item, ItemState.ABANDONED, str(reason))
                 if not self.phase.cancellable:

@@ -15,11 +15,28 @@ from lifecycle.clock import NEVER, deadline_exceeded, terminated
 from lifecycle.context import ControlChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lifecycle.context import Pod
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@contextmanager
+def held_back() -> Iterator[Callable[[], None]]:
+    """Keep SIGTERM and SIGUSR2 for later, until what it gives is called: there is no pod yet that they could tell.
+
+    SIGUSR2 would kill this process, where it is not the first of its namespace; the kernel remembers either, once.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2})
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    try:
+        yield release
+    finally:
+        release()
 
 
 @contextmanager
@@ -54,7 +71,8 @@ def arm_deadline(pod: Pod) -> None:
 
     def expire() -> None:
         pod.clock.sleep(seconds, NEVER)
-        if pod.found.exit is None:
+        # The execution control may have moved it meanwhile.
+        if pod.found.exit is None and pod.deadline is not None and pod.deadline <= pod.clock.now():
             pod.stop(deadline_exceeded())
 
     pod.clock.start(expire, "deadline")

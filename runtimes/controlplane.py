@@ -4,7 +4,7 @@ Which contract it is, is seen from what the pod gives, never from a version numb
 
     template, execution control     ARGO_TEMPLATE: from the environment (v3.2); else the annotations (v2.3)
     report                          ARGO_NODE_ID and ARGO_WORKFLOW_NAME: a task result (v3.3); else annotations
-    node message                    neither ARGO_TEMPLATE nor ARGO_CONTAINER_NAME (v3.0): an annotation as well
+    node message, whole locations   neither ARGO_TEMPLATE nor ARGO_CONTAINER_NAME (v3.0)
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ OFFLOADED: Final = Path("/argo/config/ARGO_TEMPLATE")
 """Where a template of more than 128 KiB is, whose variable only says so (spec 5.13)."""
 
 _GRACE: Final = "ARGO_TERMINATION_GRACE_PERIOD_SECONDS"
+_FRESH: Final = 5.0
+"""Seconds that the question for the execution control may take: while it is asked, a SIGTERM waits."""
 _SOON: Final = 1.0
 """Seconds that the question how long we live may take."""
-_WATCHING: Final = frozenset({"k8sapi", "kubelet", "pns"})
-"""Runtimes that may watch the pod; beside them it costs no request to hear of its annotations."""
 
 
 class PodControlPlane:
@@ -57,6 +57,7 @@ class PodControlPlane:
         self._file = AnnotationsFile(here.annotations)
         self._by_environment = bool(environ.get("ARGO_TEMPLATE"))
         before_v3 = not self._by_environment and not environ.get("ARGO_CONTAINER_NAME")
+        self._key_only = not before_v3
         self._annotations = PodAnnotations(self._pod, message=before_v3)
         names_node = environ.get("ARGO_NODE_ID") and environ.get("ARGO_WORKFLOW_NAME")
         self._sink: Sink = TaskResult(self._pod) if names_node else self._annotations
@@ -128,6 +129,11 @@ class PodControlPlane:
         """Bytes that the outputs may have as JSON, where they go; asks nobody."""
         return self._sink.room
 
+    @property
+    def key_only(self) -> bool:
+        """From v3.0 on the controller knows the store (spec 5.7)."""
+        return self._key_only
+
     def report(self, report: Report) -> None:
         """Deliver; doing it twice is the same as once.
 
@@ -197,7 +203,7 @@ class _ExecutionAnnotation:
     def _ask(self) -> PodState | None:
         """The pod as it is now; ``None`` when it cannot be asked for, and the file is all there is."""
         try:
-            return self._pod.get()
+            return self._pod.get(within=_FRESH)
         except LifecycleError as error:
             log.warning("the execution control is read from %s, which may be a minute old: %s", self._file.path, error)
             return None
@@ -207,19 +213,19 @@ class _ExecutionAnnotation:
             self._told.set()
             changed()
 
-        if self._pod.here.environ.get("ARGO_CONTAINER_RUNTIME_EXECUTOR") in _WATCHING:
-            last: list[str | None] = []
+        last: list[str | None] = []
 
-            def look(state: PodState) -> None:
-                text = state.annotations.get(EXECUTION)
-                if last != [text] and cancel.reason is None:
-                    last[:] = [text]
-                    tell()
+        def look(state: PodState) -> None:
+            text = state.annotations.get(EXECUTION)
+            if last != [text] and cancel.reason is None:
+                last[:] = [text]
+                tell()
 
-            try:
-                self._pod.follow().listen(look)
-            except LifecycleError as error:
-                log.warning("the pod cannot be watched: %s", error)
+        try:
+            # Runtimes watch the pod anyway, and tell of the annotation long before the kubelet does.
+            self._pod.follow().listen(look)
+        except LifecycleError as error:
+            log.warning("the pod cannot be watched: %s", error)
         try:
             self._file.watch(tell, cancel)
         except NotFound as error:

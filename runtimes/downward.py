@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from lifecycle.errors import InputError, NotFound, from_os_error
 from lifecycle.ports import ExecutionControl
 from lifecycle.report import encoded
-from runtimes.inotify import Watch
 from runtimes.records import write, write_bytes
 
 if TYPE_CHECKING:
@@ -91,6 +90,8 @@ class AnnotationsFile:
         Raises:
             NotFound: the directory of the file is not there.
         """
+        from runtimes.inotify import Watch  # noqa: PLC0415 - ctypes: 8 ms that an `init` does without
+
         watched = {self.path.name, "..data", ""}
         with Watch() as watch:
             watch.add(self.path.parent)
@@ -220,6 +221,11 @@ class DownwardControlPlane:
     def room(self) -> int:
         """As much as a pod's annotations take beside the template (spec 1.15)."""
         return max(ANNOTATIONS - self._file.path.stat().st_size - 4096, 16 * 1024)
+
+    @property
+    def key_only(self) -> bool:
+        """Annotations in a file are older than that."""
+        return False
 
     def time_left(self) -> float | None:
         """Nobody has said: whoever sends a signal here has no deadline of the kubelet's."""

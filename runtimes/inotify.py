@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+_MODIFY = 0x2
 _CLOSE_WRITE = 0x8
 _MOVED_TO = 0x80
 _CREATE = 0x100
@@ -45,9 +46,19 @@ class Watch:
         Raises:
             NotFound: it is not there.
         """
-        mask = _CLOSE_WRITE | _MOVED_TO | _CREATE | _DELETE | _ONLYDIR
+        self._add(directory, _CLOSE_WRITE | _MOVED_TO | _CREATE | _DELETE | _ONLYDIR)
+
+    def add_file(self, path: Path) -> None:
+        """Watch what is written into one file; its events have no name.
+
+        Raises:
+            NotFound: it is not there.
+        """
+        self._add(path, _MODIFY | _CLOSE_WRITE)
+
+    def _add(self, path: Path, mask: int) -> None:
         try:
-            kernel.call("inotify_add_watch", self._fd, os.fsencode(directory), mask, subject=str(directory))
+            kernel.call("inotify_add_watch", self._fd, os.fsencode(path), mask, subject=str(path))
         except OSError as error:
             raise from_os_error(error) from error
 

@@ -11,21 +11,19 @@ import contextlib
 import os
 import select
 import signal
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from lifecycle.errors import (
-    BadRequest,
     Forbidden,
     InputError,
     MainNotStarted,
     NotFound,
     StorageFull,
     Unsupported,
-    from_os_error,
 )
 from lifecycle.ports import Container, ExitStatus
+from runtimes.held import open_regular, open_tree
 from runtimes.inotify import Watch
 from runtimes.records import PodDirectory
 
@@ -189,19 +187,7 @@ class LocalRuntime:
             BadRequest: it is a directory, or a special file.
             Unsupported: the sandbox, which held the root, is gone.
         """
-        from lifecycle.beneath import open_beneath  # noqa: PLC0415 - only those who have outputs pay for it
-
-        try:
-            # Without O_NONBLOCK, opening a FIFO would wait for a writer that may never come.
-            fd = open_beneath(self._root(container), path, os.O_RDONLY | os.O_NONBLOCK)
-        except OSError as error:
-            raise from_os_error(error) from error
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode):
-            os.close(fd)
-            what = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-            raise BadRequest(f"{path} is {what}", remedy="a parameter is the text of one file; save it as an artifact")
-        return os.fdopen(fd, "rb")
+        return open_regular(self._root(container), path)
 
     def open_tar(self, container: Container, path: str) -> BinaryIO:
         """The path below the container's root as a tar stream.
@@ -209,11 +195,7 @@ class LocalRuntime:
         Raises:
             NotFound, Unsupported: as ``open_file``.
         """
-        from lifecycle.archive.stream import ChunkReader  # noqa: PLC0415
-        from lifecycle.archive.tar import tar_chunks  # noqa: PLC0415
-
-        name = os.path.basename(path.rstrip("/")) or "root"
-        return ChunkReader(tar_chunks(self._root(container), path, name))
+        return open_tree(self._root(container), path)
 
     def open_output(self, container: Container, *, combined: bool) -> BinaryIO:
         """What it has written so far; all of it once ``wait`` has returned.

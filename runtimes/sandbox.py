@@ -31,7 +31,7 @@ from runtimes.records import Held, PodDirectory, Process, Started
 from runtimes.root import VISIBLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from lifecycle.clock import Cancel
     from lifecycle.ports import ContainerSpec, ExitStatus
@@ -80,6 +80,20 @@ class LocalSandbox:
         self._pod.open()
         self._runtime = LocalRuntime(self._pod.path)
 
+    @staticmethod
+    def check(environ: Mapping[str, str]) -> None:  # noqa: ARG004 - there is nothing to be chosen
+        """Whether there can be one on this machine, as far as is known without trying.
+
+        Raises:
+            Unsupported: there cannot.
+        """
+        if sys.platform != "linux":
+            raise Unsupported(f"the local runtime needs Linux, this is {sys.platform}", remedy="use --runtime docker")
+
+    def runtime(self) -> LocalRuntime:
+        """One over the pod directory."""
+        return LocalRuntime(self._pod.path)
+
     def run_init(self, spec: ContainerSpec, cancel: Cancel) -> ExitStatus:
         """Run an init container to its end.
 
@@ -102,19 +116,19 @@ class LocalSandbox:
             raise AssertionError("a wait without a time-out has timed out")
         return status
 
-    def start(self, spec: ContainerSpec) -> Container:
+    def start(self, spec: ContainerSpec, cancel: Cancel = NEVER) -> Container:
         """Start main or a sidecar; returns when its command has been executed.
 
         Raises:
             InputError: its name cannot be one.
+            Cancelled: the token was set.
             BadRequest: the command is not there or cannot be executed, or a mount point cannot be made.
             NotFound: what is to be mounted is not there.
             Unsupported: the kernel refuses; the remedy says what to allow.
         """
-        if sys.platform != "linux":
-            raise Unsupported(f"the local runtime needs Linux, this is {sys.platform}", remedy="use --runtime docker")
         if not _NAME.match(spec.name):
             raise InputError(f"a container cannot have the name {spec.name!r}", place="name")
+        cancel.check()
         directory = self._pod.container(spec.name)
         try:
             directory.path.mkdir(mode=0o755)

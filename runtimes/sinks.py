@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lifecycle.errors import BadRequest, LifecycleError, NotFound, Transient, Unavailable
-from lifecycle.report import encoded
+from lifecycle.report import encoded, size
 from runtimes.downward import ANNOTATIONS, NODE_MESSAGE, OUTPUTS, AnnotationsFile
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _UNKNOWN: Final = 8 * 1024
 together have 2 to 4 KiB."""
 _MESSAGE: Final = 4096
 """Bytes of the longest message of a report."""
+_SMALLER: Final = "save large parameters as artifacts, and report fewer artifacts"
 
 API: Final = "argoproj.io/v1alpha1"
 RESULT_ROOM: Final = 1024 * 1024
@@ -109,7 +110,7 @@ class PodAnnotations:
         except LifecycleError:
             return None
         sizes = {key: len(value.encode(errors="replace")) for key, value in (dict(now) | dict(annotations)).items()}
-        over = sum(len(key) + size for key, size in sizes.items()) - ANNOTATIONS
+        over = sum(len(key) + each for key, each in sizes.items()) - ANNOTATIONS
         if over <= 0:
             return None
         self._counted = _total(sizes)
@@ -117,7 +118,7 @@ class PodAnnotations:
         message = f"the outputs have {sizes.get(OUTPUTS, 0)} bytes, and the pod's annotations leave {room} for them"
         if room < self._offered:
             return LessRoom(message)
-        return BadRequest(message, remedy="save large parameters as artifacts, and report fewer artifacts")
+        return BadRequest(message, remedy=_SMALLER)
 
 
 class TaskResult:
@@ -136,10 +137,13 @@ class TaskResult:
 
         Raises:
             Forbidden, NotFound: this cluster has no such resource, or not for us.
+            BadRequest: it is too large; nothing is sent, because etcd's refusal is a 500 like any other.
             LifecycleError: as :meth:`ApiServer.call`.
         """
         if not report.outputs:
             return
+        if (amount := size(report.outputs)) > self.room:
+            raise BadRequest(f"the outputs have {amount} bytes, and a task result takes {self.room}", remedy=_SMALLER)
         from runtimes.api import MERGE_PATCH, AlreadyExists  # noqa: PLC0415 - 40 ms, for who has something to report
 
         api, resource = self._pod.api, "workflowtaskresults"
@@ -190,4 +194,4 @@ def _metadata(here: Surroundings) -> dict[str, Any]:
 
 def _total(sizes: Mapping[str, int]) -> int:
     """Bytes of keys and values but those that a report replaces."""
-    return sum(len(key) + size for key, size in sizes.items() if key not in {OUTPUTS, NODE_MESSAGE})
+    return sum(len(key) + each for key, each in sizes.items() if key not in {OUTPUTS, NODE_MESSAGE})

@@ -5,7 +5,10 @@ An ``init`` that has nothing to report never loads urllib3: 40 ms of each such p
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final
+
+from lifecycle.errors import LifecycleError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +27,6 @@ class ThisPod:
         """Nothing is asked yet."""
         self.here = here
         self.got: PodState | None = None
-        self._watch: PodWatch | None = None
 
     @property
     def api(self) -> ApiServer:
@@ -44,8 +46,16 @@ class ThisPod:
 
     @property
     def watched(self) -> PodState | None:
-        """As the runtime's watch saw it last; ``None`` without one."""
-        return None if self._watch is None else self._watch.seen
+        """As the runtime's watch saw it last; ``None`` without one, and without a request."""
+        # Whoever watches has imported it, and whoever has not shall not pay for it.
+        pods = sys.modules.get("runtimes.pods")
+        if pods is None:
+            return None
+        try:
+            state: PodState | None = pods.PodWatch.of(self.here).seen
+        except LifecycleError:  # there is no API server to watch it by
+            return None
+        return state
 
     @property
     def seen(self) -> PodState | None:
@@ -82,8 +92,7 @@ class ThisPod:
         """
         from runtimes.pods import PodWatch  # noqa: PLC0415 - see above
 
-        self._watch = PodWatch.of(self.here)
-        return self._watch
+        return PodWatch.of(self.here)
 
     @property
     def _path(self) -> str:

@@ -10,7 +10,7 @@ import pytest
 from runtimes import kernel
 from tests.servers.bridged import azurite, gcs, sftp
 from tests.servers.clusters import cache_config, hadoop, kdc, kerberized, keytab_config, plain_config
-from tests.servers.containers import dockerd, kubernetes_docker
+from tests.servers.containers import cluster, dockerd, kubernetes_containerd, kubernetes_docker
 from tests.servers.fixtures import (
     artifactory,
     certificate,
@@ -25,6 +25,7 @@ from tests.servers.fixtures import (
     sshd,
     weed,
 )
+from tests.servers.image import executor_archive, executor_image, executor_rootfs
 
 # Nothing above imports it: an assertion of the suite then shows its values, as those of a test do.
 pytest.register_assert_rewrite("drivers.conformance")
@@ -35,7 +36,11 @@ __all__ = [
     "cache_config",
     "certificate",
     "client_certificate",
+    "cluster",
     "dockerd",
+    "executor_archive",
+    "executor_image",
+    "executor_rootfs",
     "gcs",
     "git_root",
     "gitdaemon",
@@ -45,6 +50,7 @@ __all__ = [
     "kdc",
     "kerberized",
     "keytab_config",
+    "kubernetes_containerd",
     "kubernetes_docker",
     "nginx",
     "oauth2",

@@ -11,18 +11,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lifecycle.clock import Cancel, Clock, VirtualClock
+from lifecycle.clock import Cancel, Clock, VirtualClock, terminated
+from lifecycle.commands import in_pod
 from lifecycle.context import Pod, Settings
+from lifecycle.engine import Engine
 from lifecycle.errors import NotFound
 from lifecycle.files import PodFiles
 from lifecycle.journal import MemoryJournal
 from lifecycle.location import Location
+from lifecycle.pod import INIT_TABLE, WAIT_TABLE
 from lifecycle.ports import Container, ExecutionControl, ExitStatus, Report, StoredObject
 from lifecycle.template import Template
 
 
 class Script:
-    """What each call does, by name: a list of outcomes used up one after another; an error is raised."""
+    """What each call does, by name: a list of outcomes used up one after another.
+
+    An error is raised, a function is called, anything else is the value.
+    """
 
     def __init__(self, **calls: list[Any]) -> None:
         self.calls = {name: list(outcomes) for name, outcomes in calls.items()}
@@ -36,18 +42,19 @@ class Script:
         outcome = outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
-        return outcome
+        return outcome() if callable(outcome) else outcome
 
 
 class FakeContainer:
     """Ends by itself after ``runs`` virtual seconds, or of a signal it does not ignore."""
 
     def __init__(
-        self, clock: Clock, *, runs: float | None = None, code: int = 0, ignores: tuple[int, ...] = ()
+        self, clock: Clock, *, runs: float | None = None, code: int = 0, ignores: tuple[int, ...] = (), reason: str = ""
     ) -> None:
         self.clock = clock
         self.runs = runs
         self.code = code
+        self.reason = reason
         self.ignores = ignores
         self.ended = Cancel()
         self.status: ExitStatus | None = None
@@ -56,7 +63,7 @@ class FakeContainer:
 
     def end(self, code: int) -> None:
         if self.status is None:
-            self.status = ExitStatus(code)
+            self.status = ExitStatus(code, self.reason)
             self.ended.set(NotFound("ended"))  # any reason will do: it only wakes
 
     def signal(self, number: int) -> None:
@@ -179,6 +186,7 @@ class FakeControl:
         self.script = script or Script()
         self.control = ExecutionControl()
         self.reports: list[Report] = []
+        self.key_only = False
 
     def template(self) -> dict[str, Any]:
         return self.raw
@@ -214,6 +222,7 @@ class World:
         self.control = FakeControl(self.clock, template)
         self.journal = MemoryJournal(self.clock)
         self.files = PodFiles(root)
+        self.messages: list[str] = []
         self.pod = Pod(
             name="pod-1",
             template=Template(template),
@@ -224,7 +233,20 @@ class World:
             journal=self.journal,
             runtime=lambda: self.runtime,
             settings=Settings(**settings),
+            tell=self.messages.append,
         )
+
+    def wait(self) -> int:
+        """Run `wait`; its exit status."""
+        return in_pod.status(WAIT_TABLE, Engine(WAIT_TABLE, self.pod).run(), self.pod)
+
+    def init(self) -> int:
+        """Run `init`; its exit status."""
+        return in_pod.status(INIT_TABLE, Engine(INIT_TABLE, self.pod).run(), self.pod)
+
+    def stop(self, text: str = "terminated by SIGTERM") -> None:
+        """As a SIGTERM does."""
+        self.pod.stop(terminated(text))
 
     def at(self, seconds: float, act: Callable[[], None]) -> None:
         """Do something at a virtual moment."""
@@ -234,6 +256,37 @@ class World:
             act()
 
         self.clock.start(body, "script")
+
+    def after(self, seconds: float, value: Any = None) -> Callable[[], Any]:
+        """An outcome for a script that takes its time, whoever wants it to end."""
+
+        def outcome() -> Any:
+            self.clock.sleep(seconds, Cancel())
+            if isinstance(value, Exception):
+                raise value
+            return value
+
+        return outcome
+
+    @property
+    def message(self) -> str:
+        """Of the one report there is."""
+        [report] = self.control.reports
+        return report.message
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The last state of every item."""
+        lines = [line["item"] for line in self.journal.lines if line["kind"] == "item"]
+        return {f"{one['kind']} {one['name']}".strip(): one["state"] for one in lines}
+
+    @property
+    def notes(self) -> list[str]:
+        return [line["text"] for line in self.journal.lines if line["kind"] == "note"]
+
+    def moment(self, kind: str, **fields: Any) -> float:
+        """When the journal was told of it, in virtual seconds."""
+        return next(line["s"] for line in self.journal.lines if line["kind"] == kind and fields.items() <= line.items())
 
     @property
     def way(self) -> list[str]:

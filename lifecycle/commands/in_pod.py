@@ -14,18 +14,19 @@ from lifecycle.cli import KUBECTL, KUBECTL_SWITCHES
 from lifecycle.clock import SystemClock
 from lifecycle.context import KNOWN_PROXIES, Pod, Settings
 from lifecycle.engine import Engine
-from lifecycle.errors import InputError, LifecycleError
+from lifecycle.errors import InputError
 from lifecycle.files import LocalFiles, PodFiles
 from lifecycle.journal import FileJournal
+from lifecycle.outcome import MESSAGE_LIMIT, Failure, clip
 from lifecycle.policy import parse_duration
-from lifecycle.ports import Surroundings
-from lifecycle.stopping import arm_deadline, handle_signals
+from lifecycle.ports import EarlyRuntime, Surroundings
+from lifecycle.stopping import arm_deadline, handle_signals, held_back
 from lifecycle.table import Verdict
 from lifecycle.template import Template
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from lifecycle.clock import Clock
     from lifecycle.files import Files
@@ -47,32 +48,43 @@ def run(table: Table, args: argparse.Namespace) -> int:
     """
     environ = os.environ
     termination_log = Path(environ.get("ARGOEXEC_TERMINATION_LOG", "/dev/termination-log"))
-    try:
-        pod = _pod(table, args, environ)
-        with handle_signals(pod):
-            arm_deadline(pod)
-            verdict = Engine(table, pod, environ=environ).run()
-    except LifecycleError as error:
-        _terminate_with(termination_log, f"{table.name}: {error}")
-        raise
+    with held_back() as release:
+        try:
+            pod = _pod(table, args, environ, lambda message: _terminate_with(termination_log, message))
+            with handle_signals(pod):
+                release()
+                arm_deadline(pod)
+                verdict = Engine(table, pod, environ=environ).run()
+        except Exception as error:
+            # Also a defect's: a controller that finds no message guesses at the service account (spec 1.7.9).
+            _terminate_with(termination_log, str(Failure.of(error, phase=table.name)))
+            raise
     message = pod.record.message()
     if message:
         log.log(logging.ERROR if pod.record.failures else logging.WARNING, "%s", message)
         _terminate_with(termination_log, message)
     log.info("%s %s", table.name, verdict.value)
+    return status(table, verdict, pod)
+
+
+def status(table: Table, verdict: Verdict, pod: Pod) -> int:
+    """The exit status (ADR 0008)."""
     saved_all = table.name == "wait" and not pod.record.failures
     return 0 if verdict is Verdict.SUCCEEDED or saved_all else 1
 
 
-def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str]) -> Pod:
+def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str], tell: Callable[[str], None]) -> Pod:
     name = environ.get("ARGO_POD_NAME", "")
     if not name:
         raise InputError("it is not set", place="ARGO_POD_NAME", remedy="the controller sets it from metadata.name")
     here = surroundings(name, args, environ)
-    runtime: RuntimeFactory = registry.resolve("runtime", environ.get("ARGO_CONTAINER_RUNTIME_EXECUTOR") or "docker")
+    runtime_name = environ.get("ARGO_CONTAINER_RUNTIME_EXECUTOR") or "docker"
+    runtime: RuntimeFactory = registry.resolve("runtime", runtime_name)
+    if table.name == "wait" and isinstance(runtime, EarlyRuntime):
+        runtime.begin()
     clock = SystemClock()
     local = environ.get("ARGOEXEC_LOCAL_POD")
-    # The termination message is written once, at the end, and also when the report could not be delivered.
+    # The termination message is this module's, not the control plane's: it is left also when no report can be sent.
     if local:
         control: ControlPlane = registry.resolve("control plane", "local")(
             here.annotations, Path(local) / "reported.json"
@@ -93,8 +105,10 @@ def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str]) -> 
         journal=_journal(Path(environ.get("ARGOEXEC_JOURNAL") or default), clock),
         runtime=lambda: runtime.from_pod(here),
         reads_base_layer=runtime.reads_base_layer,
+        runtime_name=runtime_name,
         deadline=deadline(environ),
         settings=settings(environ),
+        tell=tell,
     )
 
 
@@ -174,6 +188,7 @@ def _terminate_with(path: Path, message: str) -> None:
     """Leave the message where the kubelet looks for it; a pod without that file is none of the kubelet's."""
     try:
         if path.exists():
-            path.write_text(message)
+            # In place: the kubelet has mounted this very file. It reads 4096 bytes of it, and may cut a character.
+            path.write_text(clip(message, MESSAGE_LIMIT), encoding="utf-8")
     except OSError as error:
         log.warning("the termination message could not be written: %s", error.strerror)

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         choices=("local", "docker"),
         default="local",
-        help="what runs the containers (%(default)s)",
+        help="what runs the containers: programs of this machine, or images in docker (%(default)s)",
     )
     add("--store", metavar="URL",
         help="where outputs go: a directory, s3://, gs://, hdfs:// or any fsspec URL (the work dir)")  # fmt: skip
@@ -74,8 +74,8 @@ def main(args: argparse.Namespace) -> int:
 
     if args.fault:
         raise InputError("fault injection comes with a later release", place="--fault")
-    registry.resolve("runtime", args.runtime)
     clock, environ = SystemClock(), os.environ
+    registry.resolve("sandbox", args.runtime).check(environ)
     chosen = settings(environ)
     prepared = prepare(_request(args), environ, clock.now(), random.SystemRandom())
     watcher = _watcher(args.output)
@@ -85,7 +85,9 @@ def main(args: argparse.Namespace) -> int:
         # What is logged in a pod is shown here by the display, or is in the object.
         logging.getLogger("argoexec").setLevel(logging.CRITICAL)
     try:
-        result = LocalRun(prepared, clock=clock, environ=environ, settings=chosen, watcher=watcher).run()
+        result = LocalRun(
+            prepared, clock=clock, environ=environ, settings=chosen, watcher=watcher, runtime=args.runtime
+        ).run()
     finally:
         if watcher:
             watcher.close()
@@ -106,6 +108,7 @@ def _request(args: argparse.Namespace) -> Request:
         store=args.store,
         workdir=args.workdir,
         secrets=args.secrets,
+        runtime=args.runtime,
     )
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _ARTIFACT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _OURS = ("main", "wait", "init")
+_PULL = ("", "Always", "IfNotPresent", "Never")
 _LOOPBACK = "127.0.0.1"
 
 
@@ -65,6 +66,7 @@ def lay_out(
     place: str,
     workflow_place: str,
     substitute: Substitute,
+    images: bool = False,
 ) -> Layout:
     """Judge everything about the pod that can be judged before it is made.
 
@@ -77,6 +79,7 @@ def lay_out(
         place: where the template stands, for messages.
         workflow_place: where the workflow's spec stands.
         substitute: resolves ``{{workflow…}}`` in those of the workflow's volumes that are used.
+        images: containers are of their images, which then give what a container leaves open.
 
     Raises:
         InputError: it cannot be; the message names the place.
@@ -86,7 +89,7 @@ def lay_out(
     volumes.declare(spec.get("volumeClaimTemplates"), f"{workflow_place}.volumeClaimTemplates", claims=True)
     volumes.declare(template.raw.get("volumes"), f"{place}.volumes")
     facts = _facts(template, spec, identity, secrets)
-    return _Maker(template, spec, identity, volumes, facts, (place, workflow_place)).layout()
+    return _Maker(template, spec, identity, volumes, facts, (place, workflow_place), images=images).layout()
 
 
 class _Maker:
@@ -100,6 +103,8 @@ class _Maker:
         volumes: Volumes,
         facts: Facts,
         places: tuple[str, str],
+        *,
+        images: bool,
     ) -> None:
         self._template = template
         self._view = template.view
@@ -108,6 +113,7 @@ class _Maker:
         self._volumes = volumes
         self._facts = facts
         self._place, self._workflow_place = places
+        self._images = images
 
     def layout(self) -> Layout:
         view = self._view
@@ -197,6 +203,8 @@ class _Maker:
             names.add(artifact.name)
             paths.append(check_path(artifact.path, place=f"{place}.path"))
         outside = (path for path in paths if not any(lies_below(path, mount.target) for mount in mounts))
+        if self._images:
+            return ()  # an image has them or has not, here as in a cluster
         parents = (posixpath.dirname(path) for path in outside)
         # One that is an output itself is main's to make: a `mkdir` of it must not fail.
         return tuple(dict.fromkeys(parent for parent in parents if parent not in {"/", *paths}))
@@ -230,11 +238,14 @@ class _Maker:
         staged: tuple[str, ...] = (),
         directories: tuple[str, ...] = (),
     ) -> ContainerSpec:
-        if not view.command:
+        if self._images and not view.image:
+            raise InputError(f"the container {name!r} has no image", place=f"{place}.image")
+        if not self._images and not view.command:
             raise InputError(
                 f"the container {name!r} has no command, and the entrypoint of its image is not known here",
                 place=f"{place}.command",
-                remedy="write the command: a local run starts programs of this machine, never the image",
+                remedy="write the command: a local run starts programs of this machine, never the image; or run it "
+                "with --runtime docker",
             )
         given = {
             "ARGO_CONTAINER_NAME": name,
@@ -244,6 +255,9 @@ class _Maker:
         variables = declared(view, self._facts, given, place)
         user, group = self._user(raw, place)
         base = {"PATH": PATH, "HOME": "/" if user else "/root", "HOSTNAME": self._identity.pod}
+        if self._images:
+            base = {}
+        workdir = view.working_dir or ("" if self._images else "/")
         argv = (*(expand(one, variables) for one in (*view.command, *view.args)), *staged)
         env = base | variables
         if any("\0" in text for text in (*argv, *env.values())):
@@ -253,7 +267,9 @@ class _Maker:
             argv=argv,
             env=env,
             image=view.image,
-            workdir=check_path(view.working_dir or "/", place=f"{place}.workingDir"),
+            pull=_pull(raw, place),
+            entrypoint=not view.command,
+            workdir=workdir and check_path(workdir, place=f"{place}.workingDir"),
             mounts=tuple(mounts),
             directories=directories,
             user=user,
@@ -292,6 +308,13 @@ class _Maker:
             (self._spec.get("activeDeadlineSeconds"), f"{self._workflow_place}.activeDeadlineSeconds"),
         )
         return min((_positive(value, place) for value, place in limits if value is not None), default=None)
+
+
+def _pull(raw: Mapping[str, Any], place: str) -> str:
+    policy = raw.get("imagePullPolicy") or ""
+    if policy not in _PULL:
+        raise InputError(f"{policy!r} is none of {', '.join(_PULL[1:])}", place=f"{place}.imagePullPolicy")
+    return str(policy)
 
 
 def _positive(value: Any, place: str) -> float:

@@ -47,6 +47,7 @@ class Request:
     store: str | None = None
     workdir: str | None = None
     secrets: str | None = None
+    runtime: str = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ def prepare(request: Request, environ: Mapping[str, str], now: datetime, rng: ra
         place=chosen.place,
         workflow_place=chosen.workflow.place,
         substitute=with_workflow,
+        images=request.runtime != "local",
     )
     return Prepared(identity, template, layout, workdir, secrets, (*chosen.notes, *layout.notes))
 

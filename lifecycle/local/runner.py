@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lifecycle.context import Settings
     from lifecycle.engine import Observer
     from lifecycle.journal import Journal
-    from lifecycle.ports import Container, ContainerSpec, ExitStatus, Report, Sandbox
+    from lifecycle.ports import Container, ContainerSpec, ExitStatus, Report, Runtime, Sandbox
     from lifecycle.stay import Stay
     from lifecycle.table import Event
 
@@ -132,6 +132,7 @@ class LocalRun:
         environ: Mapping[str, str],
         settings: Settings,
         watcher: Watcher | None,
+        runtime: str = "local",
     ) -> None:
         """Take what is to be run.
 
@@ -141,7 +142,9 @@ class LocalRun:
             environ: where retry policies may be overridden.
             settings: what may be set from outside.
             watcher: shows it to a person.
+            runtime: the registry's name of what runs the containers.
         """
+        self._sandboxes = registry.resolve("sandbox", runtime)
         self._prepared = prepared
         self._clock = clock
         self._environ = environ
@@ -161,9 +164,7 @@ class LocalRun:
         files = LocalFiles(workdir / POD_DIR, prepared.layout.host_mounts, prepared.secrets)
         file_journal = self._make(files)
         observer = _Outcomes(watcher, file_journal, prepared.notes)
-        sandbox = registry.resolve("sandbox", "local")(
-            workdir / POD_DIR, prepared.identity.pod, watcher.wrote if watcher else None
-        )
+        sandbox = self._sandboxes(workdir / POD_DIR, prepared.identity.pod, watcher.wrote if watcher else None)
         try:
             pod = self._pod(files, _Told(file_journal, watcher) if watcher else file_journal, sandbox)
             if watcher:
@@ -197,9 +198,8 @@ class LocalRun:
         except OSError as error:
             raise InputError(f"it cannot be made: {error}", place=f"--workdir {workdir}") from error
 
-    def _pod(self, files: LocalFiles, journal: Journal, sandbox: Any) -> Pod:
+    def _pod(self, files: LocalFiles, journal: Journal, sandbox: Sandbox) -> Pod:
         prepared = self._prepared
-        runtime = registry.resolve("runtime", "local")
         seconds = prepared.layout.seconds
         return Pod(
             name=prepared.identity.pod,
@@ -209,7 +209,7 @@ class LocalRun:
             drivers=registry.drivers(files.secrets),
             clock=self._clock,
             journal=journal,
-            runtime=lambda: runtime(prepared.workdir / POD_DIR),
+            runtime=sandbox.runtime,
             sandbox=_Kubelet(sandbox, files.volumes / INPUT_ARTIFACTS),
             launch=prepared.layout.launch,
             deadline=None if seconds is None else self._clock.now() + timedelta(seconds=seconds),
@@ -229,10 +229,14 @@ class _Kubelet:
         self._make_sources(spec)
         return self._sandbox.run_init(spec, cancel)
 
-    def start(self, spec: ContainerSpec) -> Container:
+    def start(self, spec: ContainerSpec, cancel: Cancel) -> Container:
         """Start main or a sidecar."""
         self._make_sources(spec)
-        return self._sandbox.start(spec)
+        return self._sandbox.start(spec, cancel)
+
+    def runtime(self) -> Runtime:
+        """The runtime of its containers."""
+        return self._sandbox.runtime()
 
     def close(self) -> None:
         """End what still runs."""
@@ -270,6 +274,11 @@ class LocalControl:
         """As much as a pod's annotations take beside the template, so that what runs here runs there."""
         size = len(json.dumps(self._template, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
         return max(_ANNOTATIONS - size - 4096, 16 * 1024)
+
+    @property
+    def key_only(self) -> bool:
+        """A person wants to see where it went."""
+        return False
 
     def time_left(self) -> float | None:
         """Nobody kills it."""

@@ -27,7 +27,9 @@ def annotate(pod: Pod, stay: Stay) -> None:
     def work() -> None:
         # At each attempt: where a report goes instead when it was refused, there may be less room.
         outputs = pod.found.outputs = _fitted(whole, pod.control.room, stay, told)
-        pod.control.report(Report(outputs=outputs, message=pod.record.message()))
+        message = pod.record.message()
+        pod.tell(message)  # now: the report may be the last thing this process does
+        pod.control.report(Report(outputs=outputs, message=message))
         item.size = report.size(outputs)
 
     stay.perform(Task(item, work, ItemState.DONE))

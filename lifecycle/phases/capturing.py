@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lifecycle.context import RESULT_LIMIT
+from lifecycle.errors import NotFound
 from lifecycle.outcome import ItemState
 from lifecycle.stay import Task
 
@@ -16,16 +17,30 @@ if TYPE_CHECKING:
 
 
 def capture(pod: Pod, stay: Stay) -> None:
-    """Keep the end of stdout, when the template or the controller wants it."""
-    if not wanted(pod):
+    """Keep the end of stdout, when the template or the controller wants it.
+
+    Of a pod that was told to stop, its turn is after the parameters, while saving (ADR 0031).
+    """
+    if pod.stops or not wanted(pod):
         return
+    pod.found.had_turn = True
+    task = result(pod, stay)
+    if pod.found.main is None:
+        stay.settle(task.item, ItemState.ABANDONED, "main never ran")
+        return
+    stay.perform_all([task])
+    if task.item.state is ItemState.CAPTURED:
+        pod.found.items.append(task.item)
+
+
+def result(pod: Pod, stay: Stay) -> Task:
+    """What keeps the end of stdout."""
     item = stay.item("result", "")
-    main = pod.found.main
-    if main is None:
-        stay.settle(item, ItemState.ABANDONED, "main never ran")
-        return
 
     def work() -> None:
+        main = pod.found.main
+        if main is None:
+            raise NotFound("main never ran")
         with pod.runtime.open_output(main, combined=False) as stream:
             kept, total = tail(stream, RESULT_LIMIT)
         if total > RESULT_LIMIT:
@@ -34,9 +49,7 @@ def capture(pod: Pod, stay: Stay) -> None:
         pod.found.result = kept.decode(errors="replace").removesuffix("\n")
         item.size = total
 
-    stay.perform(Task(item, work, ItemState.CAPTURED))
-    if item.state is ItemState.CAPTURED:
-        pod.found.items.append(item)
+    return Task(item, work, ItemState.CAPTURED)
 
 
 def wanted(pod: Pod) -> bool:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import posixpath
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lifecycle import location as locations
 from lifecycle import transfer
 from lifecycle.errors import BadRequest, LifecycleError, NotFound
+from lifecycle.grace import MEASURED
 from lifecycle.location import Location
 from lifecycle.outcome import ItemState
+from lifecycle.phases.capturing import result, wanted
 from lifecycle.phases.loading import moving
 from lifecycle.ports import RootHolder
 from lifecycle.source import HeldSource, MirrorSource, RuntimeSource
 from lifecycle.stay import Task
 from lifecycle.template import check_path, text_of
+from lifecycle.unreachable import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,25 +28,65 @@ if TYPE_CHECKING:
     from lifecycle.stay import Stay
     from lifecycle.template import Artifact, Parameter
 
+KILLED = "killed before everything was saved: raise terminationGracePeriodSeconds"
+"""What the kubelet has to tell if it comes to that."""
+
 LOG_ARTIFACT, LOG_FILE = "main-logs", "main.log"
 
 
 def save(pod: Pod, stay: Stay) -> None:
     """Save everything the template's outputs name, and the logs when they are to be kept.
 
-    The order is that of a short grace: parameters, logs, artifacts. When main never ran there is nothing to save, and
-    when it failed or was stopped an output that is not there is no failure of its own.
+    The order is that of a short grace: parameters, result, logs, artifacts, small ones first (ADR 0031). When main
+    never ran there is nothing to save, and when it failed or was stopped an output that is not there is no failure of
+    its own.
     """
     tasks = [_parameter(pod, stay, one, n) for n, one in enumerate(pod.template.view.outputs.parameters)]
+    tasks += [result(pod, stay)] if wanted(pod) and not pod.found.had_turn else []
     tasks += [_log(pod, stay)] if pod.template.archive_location.get("archiveLogs") else []
     view, raw = pod.template.view.outputs.artifacts, pod.template.raw_artifacts("outputs")
-    tasks += [_artifact(pod, stay, n, *pair) for n, pair in enumerate(zip(view, raw, strict=True))]
+    artifacts = [_artifact(pod, stay, n, *pair) for n, pair in enumerate(zip(view, raw, strict=True))]
+    if pod.stops and pod.found.main is not None:
+        pod.tell("; ".join(filter(None, (pod.record.message(), KILLED))))
+        artifacts = _small_ones_first(pod, artifacts, [one.path for one in view])
+    tasks += artifacts
+    _settle_unreachable(pod, stay, tasks)
+    tasks = [task for task in tasks if task.item.state is ItemState.PENDING]
     if pod.found.main is None:
         for task in tasks:
             stay.settle(task.item, ItemState.ABANDONED, "main never ran")
         return
     stay.perform_all(tasks)
-    pod.found.items += [item for item in stay.items if item.state is ItemState.SAVED]
+    pod.found.items += [item for item in stay.items if item.state in (ItemState.SAVED, ItemState.CAPTURED)]
+
+
+def _settle_unreachable(pod: Pod, stay: Stay, tasks: list[Task]) -> None:
+    """Artifacts that this runtime can never read, and parameters without a default: the record has them already."""
+    lost = {(one.kind, one.name): one for one in unreachable(pod)}
+    for task in tasks:
+        one = lost.get((task.item.kind, task.item.name))
+        if one is None or (one.kind == "parameter" and one.forgiven):
+            continue
+        note = f"{one.path} is on no volume, which is all that the runtime {pod.runtime_name!r} reads"
+        stay.settle(task.item, ItemState.SKIPPED if one.forgiven else ItemState.FAILED, note)
+
+
+def _small_ones_first(pod: Pod, artifacts: list[Task], paths: list[str]) -> list[Task]:
+    """In the order of their bytes, those of unknown size last. Looking takes a share of the grace at most."""
+    sizes: dict[int, int] = {}
+    done = pod.clock.inbox()
+
+    def look() -> None:
+        for number, path in enumerate(paths):
+            with suppress(Exception), source_of(pod, path) as source:  # what is wrong with it is found when it is saved
+                if (found := source.measure()) is not None:
+                    sizes[number] = found.bytes
+        done.put(sizes)
+
+    pod.clock.start(look, "sizes")
+    done.get((pod.settings.grace if pod.grace is None else pod.grace.seconds) * MEASURED)
+    known = sizes.copy()
+    return [task for _, task in sorted(enumerate(artifacts), key=lambda pair: known.get(pair[0], sys.maxsize))]
 
 
 def source_of(pod: Pod, path: str) -> MirrorSource | RuntimeSource:
@@ -132,7 +176,7 @@ def _log(pod: Pod, stay: Stay) -> Task:
             transfer.save_stream(stay.driver(target, item), target, stream, moved)
         item.size = moved.size
         # A copy of the archive location, archiveLogs and all (spec 1.11).
-        pod.found.artifacts[LOG_ARTIFACT] = {"name": LOG_ARTIFACT, "archiveLogs": True} | target.raw()
+        pod.found.artifacts[LOG_ARTIFACT] = {"name": LOG_ARTIFACT, "archiveLogs": True} | _reported(pod, {}, target)
 
     return Task(item, work, ItemState.SAVED)
 
@@ -182,7 +226,12 @@ def destination(pod: Pod, artifact: Artifact, raw: dict[str, Any], place: str) -
     else:
         below = _archive_location(pod)
         target = Location(below.type, own.config if own else below.config, below.key).join(name)
-    return target, raw | target.raw()
+    return target, raw | _reported(pod, raw, target)
+
+
+def _reported(pod: Pod, raw: dict[str, Any], target: Location) -> dict[str, Any]:
+    """Where it went, for a reader that knows the archive location or for one that does not."""
+    return target.key_only(raw) if pod.control.key_only else target.raw()
 
 
 def _archive_location(pod: Pod) -> Location:

@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from lifecycle.clock import NEVER
-from lifecycle.errors import Transient
+from lifecycle.errors import Cancelled, Transient
 from lifecycle.outcome import ItemState
 from lifecycle.phases.waiting import AFTER_KILL
 from lifecycle.stay import Task
@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lifecycle.context import Pod
+    from lifecycle.outcome import Item
     from lifecycle.ports import Container
     from lifecycle.stay import Stay
 
+LEFT = "the pod is being deleted: the kubelet has told every container to stop, and kills what is left"
+
 
 def kill(pod: Pod, stay: Stay) -> None:
-    """Kill every container but main, wait, and those the upload may need."""
+    """Kill every container but main, wait, and those the upload may need.
+
+    Not in a pod that is being deleted: that is the kubelet's work, and the time is for saving (ADR 0031).
+    """
     _kill_all(pod, stay, lambda name: name not in pod.settings.late_sidecars)
 
 
@@ -30,20 +36,32 @@ def release(pod: Pod, stay: Stay) -> None:
 
 
 def _kill_all(pod: Pod, stay: Stay, chosen: Callable[[str], bool]) -> None:
+    if pod.grace is not None:
+        stay.note(LEFT)
+        return
+    if pod.unmade is not None:
+        stay.note("the containers are left alone: there is no runtime to end them with")  # why is in the record
+        return
     tasks = []
     running = stay.need("containers", pod.runtime.others)
     for container in running:
         if chosen(container.name):
             item = stay.item("container", container.name)
-            tasks.append(Task(item, lambda one=container: _end(pod, one), ItemState.DONE))  # type: ignore[misc]
+            tasks.append(Task(item, lambda one=container, item=item: _end(pod, one, item), ItemState.DONE))  # type: ignore[misc]
     stay.perform_all(tasks)
 
 
-def _end(pod: Pod, container: Container) -> None:
-    # A second wish to stop leaves no grace. The waits are bounded, so nothing needs to cancel them.
-    grace = 0.0 if pod.stops > 1 else pod.settings.grace
-    for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, AFTER_KILL)):
-        pod.runtime.signal(container, number)
-        if pod.runtime.wait(container, NEVER, seconds) is not None:
+def _end(pod: Pod, container: Container, item: Item) -> None:
+    pod.runtime.signal(container, signal.SIGTERM)
+    try:
+        if pod.runtime.wait(container, pod.hurry, pod.settings.grace) is not None:
             return
+    except Cancelled:  # a second wish to stop leaves no grace
+        if pod.grace is not None:
+            item.note = LEFT
+            return
+    pod.runtime.signal(container, signal.SIGKILL)
+    # It is bounded, so nothing needs to cancel it.
+    if pod.runtime.wait(container, NEVER, AFTER_KILL) is not None:
+        return
     raise Transient(f"the container {container.name!r} still runs {AFTER_KILL:g} s after SIGKILL")

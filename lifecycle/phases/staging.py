@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lifecycle.outcome import ItemState
 from lifecycle.stay import Task
+from lifecycle.unreachable import refuse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def stage(pod: Pod, stay: Stay) -> None:
-    """Write what the template carries inline. Other templates have nothing to stage."""
+    """Write what the template carries inline. Other templates have nothing to stage.
+
+    First of all: an output that can never be read is known now, before anything is loaded (ADR 0030).
+    """
+    if refuse(pod, stay):
+        return
     view = pod.template.view
     if view.container is not None:
         return

@@ -10,6 +10,7 @@ from lifecycle.outcome import ItemState
 from lifecycle.stay import Task
 
 if TYPE_CHECKING:
+    from lifecycle.clock import Cancel
     from lifecycle.context import Pod
     from lifecycle.ports import ContainerSpec, Sandbox
     from lifecycle.stay import Stay
@@ -33,13 +34,13 @@ def start(pod: Pod, stay: Stay) -> None:
             return
     for spec in (*pod.launch.sidecars, pod.launch.main):
         item = stay.item("container", spec.name)
-        stay.perform(Task(item, lambda spec=spec: _start(pod.sandbox, spec), ItemState.DONE))  # type: ignore[misc]
+        stay.perform(Task(item, lambda spec=spec: _start(pod.sandbox, spec, stay.cancel), ItemState.DONE))  # type: ignore[misc]
         if item.state is not ItemState.DONE:
             return
 
 
-def _start(sandbox: Sandbox, spec: ContainerSpec) -> None:
-    sandbox.start(spec)
+def _start(sandbox: Sandbox, spec: ContainerSpec, cancel: Cancel) -> None:
+    sandbox.start(spec, cancel)
 
 
 def _run_init(sandbox: Sandbox, stay: Stay, spec: ContainerSpec) -> None:

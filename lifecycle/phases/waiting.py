@@ -12,19 +12,27 @@ from typing import TYPE_CHECKING
 
 from lifecycle.clock import Cancel, deadline_exceeded, terminated
 from lifecycle.context import ControlChanged, Stop
-from lifecycle.errors import Cancelled, LifecycleError, Terminated, Transient, classify
-from lifecycle.outcome import Failure, ItemState
+from lifecycle.errors import Cancelled, LifecycleError, Transient, Unavailable, classify
+from lifecycle.grace import GraceKnown
+from lifecycle.outcome import OOM_KILLED, Failure, ItemState
+from lifecycle.unreachable import refuse
 
 if TYPE_CHECKING:
     from lifecycle.context import Pod
-    from lifecycle.ports import Container, ExitStatus
+    from lifecycle.ports import Container, ExecutionControl, ExitStatus
     from lifecycle.stay import Stay
 
 AFTER_KILL = 10.0
 """Seconds that a container has to be gone after SIGKILL (spec 2.5)."""
 
 TO_BE_FOUND = 2.0
-"""Seconds that a stopped pod is still looked through for a main that has just started and must be stopped too."""
+"""Seconds that a pod which is being deleted is still looked through for a main that has just started."""
+
+TO_START = 60.0
+"""The same for a pod that its deadline or its controller stops: nobody else would kill a main that starts now."""
+
+TO_KILL = 600.0
+"""Seconds that SIGKILL is tried while the runtime is away: as long as a report is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +50,22 @@ class _Lost:
     error: LifecycleError
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    control: ExecutionControl | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    number: signal.Signals
+    error: LifecycleError | None = None
+
+
 def wait(pod: Pod, stay: Stay) -> None:
     """Wait for main's end, however it comes about.
 
     Raises:
         Terminated, DeadlineExceeded: main was stopped by us; its end and exit code are known all the same.
-        MainNotStarted: it never ran.
     """
     _Watch(pod, stay).run()
 
@@ -61,54 +79,98 @@ class _Watch:
         self._clock = pod.clock
         self._item = stay.item("container", "main")
         self._over = Cancel()
+        self._sending = Cancel()
+        self._attaching = Cancel()
+        self._detached = False
         self._done = False
         self._reason: Cancelled | None = None
+        self._unwanted = self._by_signal = False
+        self._reading = self._read_again = False
         self._main: Container | None = None
+        self._killed = False
+        self._trouble: Exception | None = None
         self._kill_at: float | None = None
         self._give_up_at: float | None = None
 
     def run(self) -> None:
         pod = self._pod
-        self._reload()
+        self._unwanted = refuse(pod, self._stay)
+        self._obey(self._read())
         self._clock.start(self._follow, "main")
         self._clock.start(self._watch_control, "execution control")
         try:
             while not self._done:
-                match pod.inbox.get(self._timeout()):
-                    case None:
-                        self._due()
-                    case _Started(main):
-                        self._started(main)
-                    case _Ended(status):
-                        self._ended(status)
-                    case _Lost(error):
-                        self._lost(error)
-                    case ControlChanged():
-                        self._reload()
-                    case Stop(reason):
-                        self._stop(reason)
+                self._meet(pod.inbox.get(self._timeout()))
         finally:
             self._over.set(terminated("the wait is over"))
+            self._sending.set(terminated("the wait is over"))
+            self._attaching.set(terminated("the wait is over"))
         if self._reason is not None:
             raise self._reason
 
-    # --- the two threads ------------------------------------------------------------------------------------------
+    def _meet(self, event: object) -> None:
+        match event:
+            case None:
+                self._due()
+            case _Started(main):
+                self._started(main)
+            case _Ended(status):
+                self._ended(status)
+            case _Lost(error):
+                self._lost(error)
+            case _Sent(number, error):
+                self._sent(number, error)
+            case ControlChanged():
+                self._reload()
+            case _Read(control):
+                self._was_read(control)
+            case Stop(reason):
+                self._stop(reason)
+            case GraceKnown():
+                self._heed_grace()
+
+    # --- the threads ----------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
         """Find main and wait for it; a broken connection is attached again under the phase's policy."""
         pod, stay = self._pod, self._stay
         try:
-            main = stay.attempt(self._item, lambda: pod.runtime.find_main(self._over), cancel=self._over)
+            main = stay.attempt(self._item, self._found, cancel=self._over)
             pod.inbox.put(_Started(main))
-            status = stay.attempt(self._item, lambda: self._attached(main), cancel=self._over)
+        except Cancelled:
+            return
+        except Exception as error:  # noqa: BLE001 - a thread has no caller: it goes to the inbox
+            pod.inbox.put(_Lost(classify(error)))
+        else:
+            self._attend(main, self._attaching)
+
+    def _attend(self, main: Container, cancel: Cancel) -> None:
+        """Wait for main's end."""
+        pod, stay = self._pod, self._stay
+        try:
+            status = stay.attempt(self._item, lambda: self._attached(main, cancel), cancel=cancel)
             pod.inbox.put(_Ended(status))
         except Cancelled:
             return
         except Exception as error:  # noqa: BLE001 - a thread has no caller: it goes to the inbox
             pod.inbox.put(_Lost(classify(error)))
 
-    def _attached(self, main: Container) -> ExitStatus:
-        status = self._pod.runtime.wait(main, self._over)
+    def _found(self) -> Container:
+        try:
+            main = self._pod.runtime.find_main(self._over)
+        except Exception as error:
+            self._trouble = error
+            raise
+        self._trouble = None
+        return main
+
+    def _attached(self, main: Container, cancel: Cancel) -> ExitStatus:
+        self._detached = False
+        try:
+            status = self._pod.runtime.wait(main, cancel)
+        except Transient:
+            self._detached = True
+            raise
         if status is None:
             raise Transient("the runtime stopped waiting before main had ended")
         return status
@@ -121,12 +183,33 @@ class _Watch:
         except Exception as error:  # noqa: BLE001 - without it SIGUSR2 and the deadline in hand still work
             self._stay.note(f"the execution control is not watched any more: {error}")
 
+    def _deliver(self, main: Container, number: signal.Signals, cancel: Cancel) -> None:
+        """Send a signal, again while the runtime is away: nobody else may stop main."""
+        inbox = self._pod.inbox
+
+        def work() -> None:
+            try:
+                self._pod.runtime.signal(main, number)
+            except Exception as error:
+                self._trouble = error
+                raise
+
+        try:
+            self._stay.attempt(number.name, work, cancel=cancel)
+        except Cancelled:
+            return
+        except Exception as error:  # noqa: BLE001 - a thread has no caller: it goes to the inbox
+            inbox.put(_Sent(number, classify(error)))
+        else:
+            inbox.put(_Sent(number))
+
     # --- what happens ---------------------------------------------------------------------------------------------
 
     def _started(self, main: Container) -> None:
         self._main = self._pod.found.main = main
+        self._give_up_at = None
         self._stay.settle(self._item, ItemState.CAPTURED, "main runs, its root is held")
-        if self._reason is not None:
+        if self._reason is not None or self._unwanted:
             self._send(signal.SIGTERM)
             if self._pod.stops > 1:
                 self._kill_at = self._clock.monotonic()
@@ -136,6 +219,13 @@ class _Watch:
         self._done = True
         how = f"exit code {status.code}" + (f" ({status.reason})" if status.reason else "")
         self._stay.settle(self._item, ItemState.REPORTED, how)
+        if status.reason == OOM_KILLED:
+            self._pod.record.ended = (
+                f"main was killed by the kernel: it used more memory than its limit ({status.reason}, exit code "
+                f"{status.code}) — raise resources.limits.memory"
+            )
+        elif status.reason:
+            self._pod.record.ended = f"main ended with {how}"
 
     def _lost(self, error: LifecycleError) -> None:
         self._done = True
@@ -151,12 +241,29 @@ class _Watch:
         )
 
     def _reload(self) -> None:
-        """Read the execution control again (spec 1.9); one that cannot be read leaves the last one in force."""
-        pod = self._pod
+        """Read the execution control again (spec 1.9), in a thread: a silent API server must not hide a SIGTERM."""
+        self._read_again = self._reading
+        if not self._reading:
+            self._reading = True
+            self._clock.start(lambda: self._pod.inbox.put(_Read(self._read())), "execution control")
+
+    def _was_read(self, control: ExecutionControl | None) -> None:
+        self._reading = False
+        self._obey(control)
+        if self._read_again:
+            self._reload()
+
+    def _read(self) -> ExecutionControl | None:
+        """The execution control; one that cannot be read leaves the last one in force."""
         try:
-            control = pod.control.execution()
+            return self._pod.control.execution()
         except Exception as error:  # noqa: BLE001 - main runs: nothing that is only about it may end the wait
             self._stay.note(f"the execution control cannot be read: {error}")
+            return None
+
+    def _obey(self, control: ExecutionControl | None) -> None:
+        pod = self._pod
+        if control is None:
             return
         pod.execution = control
         if control.terminate:
@@ -167,15 +274,32 @@ class _Watch:
             pod.deadline = control.deadline
 
     def _stop(self, reason: Cancelled) -> None:
+        now = self._clock.monotonic()
+        if self._main is None:
+            self._give_up_by(now + (TO_BE_FOUND if self._pod.stops else TO_START))
         if self._reason is None:
             self._reason = reason
+            self._by_signal = self._pod.stops > 0 and not self._unwanted
             self._pod.record.cancelled = reason
             self._pod.journal.write("note", phase=self._stay.phase.state, text=f"stopping main: {reason}")
-            if self._main is None:
-                self._give_up_at = self._clock.monotonic() + TO_BE_FOUND
-            self._send(signal.SIGTERM)
-        elif isinstance(reason, Terminated) and self._pod.stops > 1 and self._kill_at is not None:
-            self._kill_at = self._clock.monotonic()  # the second wish: no more grace
+            if not self._unwanted:
+                self._send(signal.SIGTERM)
+        if self._pod.stops > 1:  # the second wish: no more grace
+            if self._kill_at is not None:
+                self._kill_at = now
+            elif self._main is not None:
+                self._give_up_by(now + AFTER_KILL)
+
+    def _heed_grace(self) -> None:
+        """The kubelet kills the pod at a known moment: main's end must leave time to save (ADR 0031)."""
+        grace = self._pod.grace
+        if grace is None:
+            return
+        if self._kill_at is not None and self._pod.stops < 2:
+            # Main's grace has begun already if something else came before the signal.
+            self._kill_at = grace.main_until if self._by_signal else min(self._kill_at, grace.main_until)
+        if self._give_up_at is not None:
+            self._give_up_by(grace.main_until if self._main is None else grace.gone_until)
 
     def _due(self) -> None:
         now = self._clock.monotonic()
@@ -187,26 +311,63 @@ class _Watch:
             self._stop(deadline_exceeded())
 
     def _give_up(self) -> None:
-        if self._main is None:
+        trouble = None if self._trouble is None else classify(self._trouble)
+        if self._main is None and trouble is None:
             self._done = True
             self._stay.settle(self._item, ItemState.ABANDONED, "main never ran")
-        else:
+        elif self._main is None:
+            self._lost(Unavailable(f"main was not found: {trouble}", remedy=trouble.remedy if trouble else ""))
+        elif self._killed and self._pod.grace is not None:
+            # The kubelet tells nobody of a container's end before all of a deleted pod have ended, `wait` among them.
+            self._done = True
+            self._stay.settle(self._item, ItemState.REPORTED, "killed; its end was not seen in the time that is left")
+        elif self._killed:
             self._lost(LifecycleError("main still runs after SIGKILL", remedy="look at the node: the process is stuck"))
+        else:
+            why = f": {trouble}" if trouble else ""
+            self._lost(Unavailable(f"SIGKILL could not be sent to main{why}", remedy=trouble.remedy if trouble else ""))
+
+    # --- signals to main ------------------------------------------------------------------------------------------
 
     def _send(self, number: signal.Signals) -> None:
+        """Begin to send it; one that could not be sent yet is not needed any more."""
         if self._main is None:
             return
-        try:
-            self._pod.runtime.signal(self._main, number)
-        except LifecycleError as error:
-            self._stay.note(f"{number.name} could not be sent to main: {error}")
+        main = self._main
+        self._sending.set(terminated("another signal is sent"))
+        self._sending = cancel = Cancel()
+        self._trouble = None
+        self._clock.start(lambda: self._deliver(main, number, cancel), number.name)
         now = self._clock.monotonic()
         if number is signal.SIGTERM:
             self._kill_at, self._give_up_at = now + self._pod.settings.grace, None
         else:
-            self._kill_at, self._give_up_at = None, now + AFTER_KILL
+            self._kill_at, self._give_up_at = None, now + TO_KILL
+        self._heed_grace()
+
+    def _sent(self, number: signal.Signals, error: LifecycleError | None) -> None:
+        if error is not None and number is signal.SIGKILL:
+            self._lost(error)
+        elif error is not None:
+            self._stay.note(f"{number.name} could not be sent to main: {error}")
+        else:
+            self._was_sent(number)
+
+    def _was_sent(self, number: signal.Signals) -> None:
+        if self._detached and self._main is not None:
+            # The runtime is back: main's end must not be noticed only when a back-off of 30 s is over.
+            main = self._main
+            self._attaching.set(terminated("attached again"))
+            self._attaching = cancel = Cancel()
+            self._clock.start(lambda: self._attend(main, cancel), "main")
+        if number is signal.SIGKILL:
+            self._killed = True
+            self._give_up_by(self._clock.monotonic() + AFTER_KILL)
 
     # --- when the next step is due --------------------------------------------------------------------------------
+
+    def _give_up_by(self, moment: float) -> None:
+        self._give_up_at = moment if self._give_up_at is None else min(self._give_up_at, moment)
 
     def _deadline_in(self) -> float | None:
         deadline = self._pod.deadline
@@ -215,8 +376,7 @@ class _Watch:
     def _timeout(self) -> float | None:
         """Seconds until the earliest of what is due; ``None`` when only an event can come."""
         now = self._clock.monotonic()
-        if self._kill_at is not None:
-            return self._kill_at - now
-        if self._give_up_at is not None:
-            return self._give_up_at - now
-        return self._deadline_in() if self._reason is None else None
+        moments = [moment - now for moment in (self._kill_at, self._give_up_at) if moment is not None]
+        if self._reason is None and (left := self._deadline_in()) is not None:
+            moments.append(left)
+        return min(moments, default=None)

@@ -2,7 +2,7 @@
 
 import os
 
-from tests.benchmarks import archives, memory, objects, start_up, together, transfer
+from tests.benchmarks import archives, memory, objects, pods, start_up, together, transfer
 
 start_up.main()
 print()
@@ -13,3 +13,8 @@ if "ARGOEXEC_WEED" in os.environ:
         one.main()
 else:
     print("\ntransfers: left out, they need SeaweedFS (ARGOEXEC_WEED)")
+if "ARGOEXEC_KUBERNETES" in os.environ:
+    print()
+    pods.main()
+else:
+    print("\npods: left out, they need Kubernetes (ARGOEXEC_KUBERNETES) and root")

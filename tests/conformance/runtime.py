@@ -52,7 +52,8 @@ class RuntimeConformance:
 
         return start
 
-    @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137)])
+    # The first process of a PID namespace cannot kill itself: a child dies, and the shell says how.
+    @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("sh -c 'kill -9 $$'; exit $?", 137)])
     def test_the_exit_code_is_the_command_s(self, pod: Pod, main, script: str, code: int):
         assert pod.runtime.wait(main(script), NEVER).code == code
 

@@ -178,11 +178,11 @@ def test_parameters_come_from_a_volume_and_from_the_base_layer(controlled):
     assert controlled.outputs == (
         '{"parameters":['
         '{"name":"volume","value":"x\\n","valueFrom":{"path":"/v/sub/p"}},'
-        '{"name":"base","default":"d","value":"ünï \\"q\\" <&>","valueFrom":{"path":"/tmp/q"},'
+        '{"name":"base","default":"d","value":"ünï \\"q\\" \\u003c\\u0026\\u003e","valueFrom":{"path":"/tmp/q"},'
         '"globalName":"g","new":1},'
         '{"name":"empty","value":"","valueFrom":{"path":"/tmp/empty"}},'
         '{"name":"missing","value":"fallback","valueFrom":{"path":"/v/none","default":"fallback"}},'
-        '{"name":"link","value":"ünï \\"q\\" <&>","valueFrom":{"path":"/tmp/link"}},'
+        '{"name":"link","value":"ünï \\"q\\" \\u003c\\u0026\\u003e","valueFrom":{"path":"/tmp/link"}},'
         '{"name":"kept","value":"as it is"}'
         "]}"
     )
@@ -613,6 +613,17 @@ def test_sigterm_to_wait_stops_main_and_saves(long_running):
     check_stopped(long_running, "terminated", "terminated by SIGTERM")
 
 
+def test_a_report_that_cannot_be_delivered_is_an_error_and_the_kubelet_is_told(long_running):
+    """Stopped and refused at once: the termination log says both."""
+    (long_running.directory / "reported.json").mkdir()
+    wait = long_running.start_wait()
+
+    wait.signal(signal.SIGTERM)
+
+    wait.end(1)
+    assert long_running.termination_log.read_text().startswith("terminated by SIGTERM; annotating: report: ")
+
+
 def test_main_that_ignores_term_is_killed_after_the_grace(controlled):
     controlled.lay_out(
         outputs=SAVES, archiveLocation=controlled.archive_location(),
@@ -770,7 +781,7 @@ def test_a_template_that_cannot_be_read_is_said_once(controlled, command, annota
         ({"ARGO_DEADLINE": "tomorrow"}, "ARGO_DEADLINE"),
         ({"ARGO_POD_NAME": ""}, "ARGO_POD_NAME"),
         ({"ARGO_TERMINATION_GRACE_PERIOD_SECONDS": "soon"}, "ARGO_TERMINATION_GRACE_PERIOD_SECONDS"),
-        ({"ARGO_CONTAINER_RUNTIME_EXECUTOR": "docker"}, "docker"),
+        ({"ARGO_CONTAINER_RUNTIME_EXECUTOR": "emissary"}, "emissary"),
         ({"ARGO_CONTAINER_RUNTIME_EXECUTOR": "lokal"}, "lokal"),
         ({"ARGOEXEC_LOCAL_POD": "/nowhere"}, "/nowhere"),
         ({"EXECUTOR_RETRY_BACKOFF_STEPS": "many"}, "EXECUTOR_RETRY_BACKOFF_STEPS"),

@@ -322,6 +322,18 @@ def test_main_logs_are_an_artifact_of_their_own(tmp_path):
     )
 
 
+def test_a_controller_that_knows_the_store_is_told_the_keys_alone(tmp_path):
+    artifact = {"name": "a", "path": "/tmp/a", "archive": {"none": {}}}
+    logs = ARCHIVE | {"archiveLogs": True}
+    world = World(tmp_path, template(archiveLocation=logs, outputs={"artifacts": [artifact]}))
+    world.runtime.files = {"/tmp/a": b"x"}
+    world.control.key_only = True
+    wait(world)
+    artifact, logs = world.control.reports[0].outputs["artifacts"]
+    assert artifact["s3"] == {"key": "wf/pod/a"}
+    assert logs == {"name": "main-logs", "archiveLogs": True, "s3": {"key": "wf/pod/main.log"}}
+
+
 # --- init -----------------------------------------------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ def secrets(tmp_path):
 
 @pytest.fixture
 def pod(tmp_path):
-    def make(spec=None, secrets=None, **template):
+    def make(spec=None, secrets=None, images=False, **template):
         raw = {"name": "t", "container": MAIN} | STORE | template
         if "script" in template:
             del raw["container"]
@@ -44,6 +44,7 @@ def pod(tmp_path):
             place="f: $.t",
             workflow_place="f: $.spec",
             substitute=lambda raw, _: raw,
+            images=images,
         )
 
     return make
@@ -64,6 +65,32 @@ def test_the_smallest_pod(pod):
     assert main.env["PATH"].endswith("/bin")
     assert main.env["ARGO_CONTAINER_NAME"] == "main"
     assert (layout.host_mounts, layout.seconds, layout.notes) == ((), None, ())
+
+
+def test_an_image_gives_what_the_template_leaves_open(pod):
+    outputs = {"artifacts": [{"name": "o", "path": "/out/deep/file"}]}
+    main = pod(images=True, container={"image": "i:1", "args": ["$(OWN)"], "env": [{"name": "OWN", "value": "x"}]},
+               outputs=outputs).launch.main  # fmt: skip
+
+    assert (main.entrypoint, main.argv, main.image) == (True, ("x",), "i:1")
+    assert (main.workdir, main.user, main.directories, main.pull) == ("", None, (), "")
+    assert set(main.env) == {"ARGO_CONTAINER_NAME", "ARGO_NODE_ID", "ARGO_WORKFLOW_NAME", "OWN"}
+
+
+def test_a_template_s_command_takes_the_place_of_the_image_s(pod):
+    container = MAIN | {"image": "i:1", "workingDir": "/w", "imagePullPolicy": "Always"}
+    main = pod(images=True, container=container).launch.main
+
+    assert (main.entrypoint, main.argv, main.workdir, main.pull) == (False, ("sh", "-c", "echo"), "/w", "Always")
+
+
+@pytest.mark.parametrize(
+    ("container", "place"),
+    [({"command": ["sh"]}, "container.image"), (MAIN | {"image": "i", "imagePullPolicy": "now"}, "imagePullPolicy")],
+)
+def test_images_have_names_and_known_policies(pod, container, place):
+    with pytest.raises(InputError, match=place):
+        pod(images=True, container=container)
 
 
 def test_nothing_is_made_before_the_run(pod, tmp_path):
@@ -327,11 +354,11 @@ def test_a_mount_of_an_input_that_was_not_loaded_gets_an_empty_directory(tmp_pat
     class Sandbox:
         started = ()
 
-        def start(self, spec):
+        def start(self, spec, cancel):
             self.started += (spec.name,)
 
         def run_init(self, spec, cancel):
-            self.start(spec)
+            self.start(spec, cancel)
 
     inputs = tmp_path / "input-artifacts"
     inputs.mkdir()
@@ -344,7 +371,7 @@ def test_a_mount_of_an_input_that_was_not_loaded_gets_an_empty_directory(tmp_pat
 
     kubelet.run_init(ContainerSpec(name="first", argv=("x",), env={}, mounts=tuple(mounts[:2])), None)
     assert not (inputs / "absent").exists()
-    kubelet.start(ContainerSpec(name="main", argv=("x",), env={}, mounts=tuple(mounts)))
+    kubelet.start(ContainerSpec(name="main", argv=("x",), env={}, mounts=tuple(mounts)), None)
 
     assert sandbox.started == ("first", "main")
     assert (inputs / "absent").stat().st_mode & 0o7777 == 0o777

@@ -69,6 +69,55 @@ def test_an_init_with_a_raw_artifact_imports_no_client_library(pod_env):
     assert [name for name in imported if name in HEAVY] == []
 
 
+@pytest.fixture
+def cluster_env(tmp_path):
+    """A pod of a cluster whose API server nobody will find; ``init`` writes a script to where it may."""
+    annotations = tmp_path / "annotations"
+    environ = {
+        "ARGO_POD_NAME": "pod-1",
+        "ARGO_CONTAINER_RUNTIME_EXECUTOR": "local",
+        "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+        "KUBERNETES_SERVICE_PORT": "1",
+        "ARGOEXEC_JOURNAL": str(tmp_path / "journal.jsonl"),
+        "ARGOEXEC_TERMINATION_LOG": str(tmp_path / "termination-log"),
+    }
+    (tmp_path / "termination-log").touch()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ARGO", "KUBE"))}
+    return annotations, inherited | environ, tmp_path / "termination-log"
+
+
+def test_an_init_in_a_cluster_that_has_nothing_to_report_imports_no_client_library(cluster_env):
+    annotations, env, log = cluster_env
+    template = json.dumps({"name": "t", "container": {"image": "i"}})
+    annotations.write_text(f"workflows.argoproj.io/template={json.dumps(template)}\n")
+    for contract in ({}, {"ARGO_TEMPLATE": template, "ARGO_NODE_ID": "n", "ARGO_WORKFLOW_NAME": "w"}):
+        status, imported = modules("init", "--pod-annotations", str(annotations), env=env | contract)
+
+        assert status == 0
+        assert [name for name in imported if name in HEAVY] == []
+    assert log.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("contract", "says"),
+    [
+        ({"ARGO_TEMPLATE": "{"}, "ARGO_TEMPLATE: it is no JSON"),
+        ({}, "is not mounted, and the pod cannot be read: "),
+        ({"ARGO_TEMPLATE": "{}", "ARGO_DEADLINE": "é" * 9000}, "is no RFC 3339 time"),
+    ],
+    ids=["no JSON", "nowhere", "too long a message"],
+)
+def test_a_pod_that_cannot_start_says_why_to_the_kubelet(cluster_env, contract, says):
+    annotations, env, log = cluster_env
+    status, _ = modules("init", "--pod-annotations", str(annotations), env=env | contract)
+
+    message = log.read_bytes()
+    assert status == 1
+    assert message.startswith(b"init: ")
+    assert len(message) <= 4096
+    assert says in message.decode() or message.decode().endswith("…")
+
+
 @pytest.mark.parametrize("name", HEAVY)
 def test_no_module_of_the_lifecycle_imports_it_at_the_top(name):
     """What `init` happens not to reach is held by this: importing every phase imports nothing heavy."""

@@ -69,6 +69,20 @@ def test_an_output_below_an_input_artifact_is_read_through_the_mirror():
     assert not template.is_mirrored("/in/o")
 
 
+def test_an_output_in_an_input_artifacts_own_place_is_read_there_and_a_key_alone_supplies_one():
+    """From v3.0 on an input may have a key, and the archive location the rest (spec 5.7)."""
+    artifacts = [{"name": "k", "path": "/in/k", "optional": True, "s3": {"key": "k"}}]
+    template = Template({
+        "container": {}, "inputs": {"artifacts": artifacts}, "archiveLocation": {"s3": {"bucket": "b", "key": "wf"}},
+    })  # fmt: skip
+
+    assert template.is_mirrored("/in/k")
+    assert template.is_mirrored("/in/k/")
+    assert template.is_mirrored("/in//k/part")
+    assert not template.is_mirrored("/in/key")
+    assert not template.is_mirrored("/in")
+
+
 @pytest.mark.parametrize("path", ["", "relative", "/a/../b", ".."])
 def test_a_path_must_be_absolute_and_stay(path):
     with pytest.raises(InputError, match=r"^\$\.x: "):

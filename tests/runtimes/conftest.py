@@ -11,8 +11,11 @@ import pytest
 
 from lifecycle.clock import NEVER
 from lifecycle.ports import Container, ContainerSpec, ExitStatus, Mount
+from runtimes import credentials
 from runtimes.local import LocalRuntime
 from runtimes.sandbox import LocalSandbox
+from tests.runtimes.controller import Controller
+from tests.servers.httpd import Httpd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +72,26 @@ class LocalPod:
     def close(self) -> None:
         self.runtime.close()
         self.sandbox.close()
+
+
+@pytest.fixture
+def api(certificate: tuple[Path, Path]):
+    """A scripted API server."""
+    with Httpd(certificate) as server:
+        yield server
+
+
+@pytest.fixture
+def controller(api: Httpd, certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What lays out a pod whose service account is known to the scripted API server."""
+    account = tmp_path / "account"
+    account.mkdir()
+    (account / "token").write_text("p0d")
+    (account / "namespace").write_text("flows")
+    (account / "ca.crt").write_bytes(certificate[0].read_bytes())
+    monkeypatch.setattr(credentials, "SERVICE_ACCOUNT", account)
+    host, port = api.endpoint.split(":")
+    return Controller(tmp_path, {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port})
 
 
 @pytest.fixture

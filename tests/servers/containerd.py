@@ -52,6 +52,7 @@ class Containerd:
     """One that runs."""
 
     socket: Path
+    name = "containerd"
 
     @property
     def kubelet(self) -> Sequence[str]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.servers import containerd, kubernetes
 from tests.servers import dockerd as servers
-from tests.servers import kubernetes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,20 @@ def kubernetes_docker() -> Iterator[Cluster]:
     """A Kubernetes of one node whose containers are docker's, as all were up to Kubernetes 1.23."""
     with _directory("kd-") as directory, kubernetes.started(directory / "k", servers.node) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def kubernetes_containerd() -> Iterator[Cluster]:
+    """The same with containerd, whose kubelet speaks CRI."""
+    with _directory("kc-") as directory, kubernetes.started(directory / "k", containerd.node) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session", params=["docker", "containerd"])
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """Each of them in turn."""
+    one: Cluster = request.getfixturevalue(f"kubernetes_{request.param}")
+    return one
 
 
 @contextlib.contextmanager

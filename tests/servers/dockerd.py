@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.servers import enclosure
 from tests.servers.process import Daemon, needs, started_process
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 BUSYBOX = "busybox:test"
 """The image of a pod's main: a static busybox, and nothing else."""
+
+_USUAL = "/run/docker.sock"
 
 RUNC = Path(__file__).parent / "runc-clamp.sh"
 
@@ -57,17 +60,19 @@ def started(directory: Path) -> Iterator[Dockerd]:
     """
     one = Dockerd(directory / "s")
     environment = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
-    try:
-        with started_process(command(one, directory), directory / "log", environment, path=one.socket):
-            one.load(BUSYBOX, busybox(), "ENV PATH=/bin")
-            try:
-                yield one
-            finally:
-                running = one.docker("ps", "-aq").decode().split()
-                if running:
-                    one.docker("rm", "-f", *running)
-    finally:
-        _unmount(directory)
+    with enclosure.cgroup() as own:
+        argv = command(one, directory, f"--cgroup-parent={own}/docker")
+        try:
+            with started_process(argv, directory / "log", environment, path=one.socket):
+                one.load(BUSYBOX, busybox(), "ENV PATH=/bin")
+                try:
+                    yield one
+                finally:
+                    running = one.docker("ps", "-aq").decode().split()
+                    if running:
+                        one.docker("rm", "-f", *running)
+        finally:
+            _unmount(directory)
 
 
 def command(one: Dockerd, directory: Path, *options: str) -> Sequence[str | Path]:
@@ -87,6 +92,12 @@ class DockerNode:
 
     dockerd: Dockerd
     directory: Path
+    name = "docker"
+
+    @property
+    def socket(self) -> Path:
+        """As the machine sees it; inside of the node it is at ``/var/run/docker.sock``, too."""
+        return self.dockerd.socket
 
     @property
     def kubelet(self) -> Sequence[str]:
@@ -96,14 +107,12 @@ class DockerNode:
             f"--docker-endpoint={self.dockerd.url}",
             f"--experimental-dockershim-root-directory={self.directory}/dockershim",
             "--network-plugin=",
-            # cAdvisor waits 5 s for a containerd that is not there.
             f"--containerd={self.directory}/exec/containerd/containerd.sock",
-            f"--docker={self.dockerd.url}",
         )
 
     def load(self, name: str, rootfs: Path | bytes, env: Mapping[str, str], entrypoint: Sequence[str]) -> None:
         """Make an image of a tar."""
-        changes = [f"ENV {key}={value}" for key, value in env.items()]
+        changes = [f"ENV {key}={json.dumps(value)}" for key, value in env.items()]
         if entrypoint:
             changes.append(f"ENTRYPOINT {json.dumps(list(entrypoint))}")
         arguments = [word for change in changes for word in ("--change", change)]
@@ -116,8 +125,18 @@ class DockerNode:
 def node(directory: Path, inside: Enclosure) -> tuple[DockerNode, Daemon]:
     """One for a cluster, to be started; containers survive when it is killed, until the enclosure ends."""
     one = Dockerd(directory / "s")
-    argv = command(one, directory, "--live-restore", f"--cgroup-parent={inside.cgroup}/docker")
-    return DockerNode(one, directory), Daemon([*inside.enter, *argv], directory / "dockerd.log", path=one.socket)
+    argv = command(
+        one,
+        directory,
+        f"--host=unix://{_USUAL}",  # as well: the path that a pod mounts of any node
+        "--live-restore",
+        f"--cgroup-parent={inside.cgroup}/docker",
+    )
+    # Killed it leaves its PID file, and does not start again while that number is somebody's.
+    unlocked = ("sh", "-c", 'rm -f "$0"; exec "$@"', directory / "pid")
+    return DockerNode(one, directory), Daemon(
+        [*inside.enter, *unlocked, *argv], directory / "dockerd.log", path=one.socket
+    )
 
 
 def busybox() -> bytes:

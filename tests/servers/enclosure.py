@@ -32,6 +32,9 @@ _SYSCTLS = {
 }
 """What a kubelet would set for the whole machine; it finds them set, by files of ours."""
 
+_PREFIX = "argoexec-"
+"""Of a cgroup's name, before the process that has made it."""
+
 _OPEN = """
 set -e
 mount -t tmpfs none /run
@@ -60,12 +63,15 @@ class Enclosure:
 def opened(directory: Path, pause: Path) -> Iterator[Enclosure]:
     """Make them, and end everything that runs inside.
 
+    They end with the thread that calls, too: that is when the kernel sends what kills their first process.
+
     Args:
         directory: for what is written to ``/var/log``.
         pause: a program that waits and reaps, as the first of a PID namespace has to.
 
     Raises:
-        RuntimeError: the kernel refuses, or does not let go of a cgroup.
+        RuntimeError: the kernel refuses.
+        OSError: somebody is left in the cgroup.
     """
     setpriv = needs("namespaces", "setpriv", "unshare", "nsenter", "mount")
     (directory / "var-log").mkdir(parents=True)
@@ -73,34 +79,50 @@ def opened(directory: Path, pause: Path) -> Iterator[Enclosure]:
         file = directory / "sysctls" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{value}\n")
-    cgroup = f"argoexec-{uuid.uuid4().hex[:8]}"
     argv = [
         # Killed with us: the kernel then kills whatever is inside, and the mounts go with the last of it.
         setpriv, "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL",
         "--propagation", "slave", "--mount-proc", "sh", "-c", _OPEN, "sh", directory, pause,
     ]  # fmt: skip
     log = directory / "enclosure.log"
-    with log.open("wb") as file:
-        outer = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
-    init = 0
+    with cgroup() as own:
+        with log.open("wb") as file:
+            outer = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+        init = 0
 
-    def ask() -> None:
-        nonlocal init
-        [init] = map(int, Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split())
-        if os.readlink(f"/proc/{init}/exe") != str(pause):
-            raise OSError("it still mounts")
+        def ask() -> None:
+            nonlocal init
+            [init] = map(int, Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split())
+            if os.readlink(f"/proc/{init}/exe") != os.path.realpath(pause):
+                raise OSError("it still mounts")
 
+        try:
+            await_ready("the enclosure", [outer], [log], ask, (OSError, ValueError))
+            yield Enclosure(init, own)
+        finally:
+            if init:  # its exit waits for that of everybody inside
+                os.kill(init, signal.SIGKILL)
+            else:
+                outer.kill()
+            outer.wait()
+
+
+@contextlib.contextmanager
+def cgroup() -> Iterator[str]:
+    """A cgroup of our own in every hierarchy, by its path; nobody may be inside at the end."""
+    for hierarchy in _hierarchies():
+        _sweep(hierarchy)
+    name = f"{_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
-        await_ready("the enclosure", [outer], [log], ask, (OSError, ValueError))
-        _make(cgroup)
-        yield Enclosure(init, f"/{cgroup}")
+        for hierarchy in _hierarchies():
+            (hierarchy / name).mkdir()
+            for file in ("cpuset.cpus", "cpuset.mems"):  # empty in a new one of version 1: nothing could run in it
+                if (hierarchy / file).exists() and not (hierarchy / name / file).read_text().strip():
+                    (hierarchy / name / file).write_text((hierarchy / file).read_text())
+        yield f"/{name}"
     finally:
-        if init:  # its exit waits for that of everybody inside
-            os.kill(init, signal.SIGKILL)
-        else:
-            outer.kill()
-        outer.wait()
-        _remove(cgroup)
+        for hierarchy in _hierarchies():
+            _remove(hierarchy / name)
 
 
 def _hierarchies() -> list[Path]:
@@ -109,16 +131,16 @@ def _hierarchies() -> list[Path]:
     return [Path(point) for _, point, kind, *_ in mounts if kind in {"cgroup", "cgroup2"}]
 
 
-def _make(cgroup: str) -> None:
-    for hierarchy in _hierarchies():
-        (hierarchy / cgroup).mkdir()
-        for name in ("cpuset.cpus", "cpuset.mems"):  # empty in a new one of version 1: nothing could run in it
-            if (hierarchy / name).exists() and not (hierarchy / cgroup / name).read_text().strip():
-                (hierarchy / cgroup / name).write_text((hierarchy / name).read_text())
+def _sweep(hierarchy: Path) -> None:
+    """Remove what a killed run has left: cgroups without a process, made by one that is no more."""
+    for directory in hierarchy.glob(f"{_PREFIX}*-*"):
+        maker = directory.name.removeprefix(_PREFIX).partition("-")[0]
+        if maker.isdigit() and not Path("/proc", maker).exists():
+            with contextlib.suppress(OSError):  # two runs sweep, or somebody is inside after all
+                _remove(directory)
 
 
-def _remove(cgroup: str) -> None:
-    """Nobody is inside any more; only directories can be removed, the innermost first."""
-    for hierarchy in _hierarchies():
-        for directory, _, _ in os.walk(hierarchy / cgroup, topdown=False):
-            os.rmdir(directory)
+def _remove(top: Path) -> None:
+    """Only directories can be removed, the innermost first."""
+    for directory, _, _ in os.walk(top, topdown=False):
+        os.rmdir(directory)

@@ -63,6 +63,13 @@ _CONTROLLERS = "serviceaccount,serviceaccount-token,namespace,garbagecollector,j
 class Node(Protocol):
     """A container runtime of a cluster."""
 
+    name: str
+    """As a container's ID begins: ``docker`` or ``containerd``."""
+
+    @property
+    def socket(self) -> Path:
+        """Where it serves."""
+
     @property
     def kubelet(self) -> Sequence[str]:
         """Options that tell a kubelet how to reach it."""
@@ -80,7 +87,7 @@ class Cluster:
     node: Node
     directory: Path
     members: Mapping[str, Daemon]
-    """``etcd``, ``apiserver``, ``controllers``, ``kubelet``, and ``dockerd`` or ``containerd``."""
+    """``etcd``, ``apiserver``, ``controllers``, ``kubelet``, and ``runtime``, which is dockerd or containerd."""
     kubelet_port: int
     read_only_port: int
     """Of the kubelet, without authentication."""
@@ -160,7 +167,7 @@ def started(directory: Path, runtime: Callable[[Path, enclosure.Enclosure], tupl
         directory: is made; a Unix socket's path has 107 characters at most, so keep it short.
         runtime: makes the container runtime below a directory, not yet started.
     """
-    binaries = Path(needs("Kubernetes", f"{os.environ.get('ARGOEXEC_KUBERNETES', '')}/bin/kubelet")).parent
+    programs = binaries()
     etcd = needs("etcd", "etcd", "openssl")
     directory.mkdir(parents=True, exist_ok=True)
     certificates = directory / "pki"
@@ -171,11 +178,11 @@ def started(directory: Path, runtime: Callable[[Path, enclosure.Enclosure], tupl
     ca, _ = authority(certificates)
     token = uuid.uuid4().hex
     with contextlib.ExitStack() as stack:
-        inside = stack.enter_context(enclosure.opened(directory, binaries / "pause"))
+        inside = stack.enter_context(enclosure.opened(directory, programs / "pause"))
         node, daemon = runtime(directory / "node", inside)
         api = Api(f"https://127.0.0.1:{ports['api']}", ca, token)
         stack.callback(api.close)
-        argv = _commands(directory, binaries, etcd, ports, api, inside, node)
+        argv = _commands(directory, programs, etcd, ports, api, inside, node)
         members = {
             name: Daemon([*inside.enter, *command], directory / f"{name}.log", port)
             for (name, command), port in zip(
@@ -189,7 +196,7 @@ def started(directory: Path, runtime: Callable[[Path, enclosure.Enclosure], tupl
             lambda: _ready(api),
             (Refused, urllib3.exceptions.HTTPError),
         )
-        members[daemon.log.stem] = daemon
+        members["runtime"] = daemon
         for member in members.values():
             stack.callback(member.stop)
 
@@ -200,7 +207,7 @@ def started(directory: Path, runtime: Callable[[Path, enclosure.Enclosure], tupl
 
         def images() -> None:
             daemon.start()
-            node.load(PAUSE, _pause(binaries / "pause"), {}, ["/pause"])
+            node.load(PAUSE, _pause(programs / "pause"), {}, ["/pause"])
             node.load(BUSYBOX, busybox(), {"PATH": "/bin"}, [])
             members["kubelet"].start()
 
@@ -212,9 +219,14 @@ def started(directory: Path, runtime: Callable[[Path, enclosure.Enclosure], tupl
         yield cluster
 
 
+def binaries() -> Path:
+    """Where kube-apiserver, kube-controller-manager, kubelet and pause are."""
+    return Path(needs("Kubernetes", f"{os.environ.get('ARGOEXEC_KUBERNETES', '')}/bin/kubelet")).parent
+
+
 def _commands(
     directory: Path,
-    binaries: Path,
+    programs: Path,
     etcd: str,
     ports: Mapping[str, int],
     api: Api,
@@ -243,7 +255,7 @@ def _commands(
             f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}", "--unsafe-no-fsync",
         ],
         "apiserver": [
-            binaries / "kube-apiserver", f"--etcd-servers={clients}", "--bind-address=127.0.0.1",
+            programs / "kube-apiserver", f"--etcd-servers={clients}", "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1", f"--secure-port={ports['api']}", f"--cert-dir={pki}",
             f"--tls-cert-file={serving}", f"--tls-private-key-file={serving_key}", f"--client-ca-file={api.ca}",
             f"--kubelet-client-certificate={client}", f"--kubelet-client-key={client_key}",
@@ -256,13 +268,13 @@ def _commands(
             f"--disable-admission-plugins={_NOT_ADMITTED}", "--enable-priority-and-fairness=false",
         ],
         "controllers": [
-            binaries / "kube-controller-manager", f"--kubeconfig={configs[1]}", "--bind-address=127.0.0.1",
+            programs / "kube-controller-manager", f"--kubeconfig={configs[1]}", "--bind-address=127.0.0.1",
             f"--secure-port={ports['controllers']}", "--port=0", f"--cert-dir={pki}", "--leader-elect=false",
             f"--controllers={_CONTROLLERS}", f"--service-account-private-key-file={accounts}",
             f"--root-ca-file={api.ca}",
         ],
         "kubelet": [
-            binaries / "kubelet", f"--kubeconfig={configs[0]}", f"--hostname-override={NODE}", f"--address={NODE}",
+            programs / "kubelet", f"--kubeconfig={configs[0]}", f"--hostname-override={NODE}", f"--address={NODE}",
             f"--port={ports['kubelet']}", f"--read-only-port={ports['read-only']}",
             f"--healthz-port={ports['healthz']}", f"--root-dir={directory}/kubelet", f"--cert-dir={pki}",
             f"--tls-cert-file={kubelet}", f"--tls-private-key-file={kubelet_key}", f"--client-ca-file={api.ca}",

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 _START = 30.0
 _READY = 60.0
@@ -140,9 +141,23 @@ class Daemon:
         self.ready(self._process)
 
     def stop(self) -> None:
-        """Kill it."""
-        self._running.close()
-        self._process = None
+        """Kill it, and wait for the end of what it has started as its own."""
+        with contextlib.ExitStack() as held:
+            ends = select.poll()
+            count = 0
+            for process in _below(self._process.pid) if self._process else ():
+                with contextlib.suppress(ProcessLookupError):
+                    end = os.pidfd_open(process)
+                    held.callback(os.close, end)
+                    ends.register(end, select.POLLIN)
+                    count += 1
+            self._running.close()
+            self._process = None
+            until = time.monotonic() + _START
+            while count and (left := until - time.monotonic()) > 0:
+                for end, _ in ends.poll(left * 1000):
+                    ends.unregister(end)
+                    count -= 1
 
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
@@ -162,6 +177,15 @@ class Daemon:
             yield
         finally:
             os.killpg(self._process.pid, signal.SIGCONT)
+
+
+def _below(process: int) -> list[int]:
+    """The descendants of a process."""
+    children: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for tasks in Path(f"/proc/{process}/task").iterdir():
+            children += map(int, (tasks / "children").read_text().split())
+    return [one for child in children for one in (child, *_below(child))]
 
 
 def _answers(port: int, path: Path | None) -> bool:

@@ -33,14 +33,13 @@ class Fault:
 
 
 class Proxy:
-    """Forwards to ``target``, a ``HOST:PORT``; connections that no fault is planned for pass unharmed.
+    """Forwards to ``target``, a ``HOST:PORT`` or a Unix socket's path; connections without a fault pass unharmed.
 
     It listens on a port of its own of 127.0.0.1, or at ``address``, for servers that tell clients where to go.
     """
 
     def __init__(self, target: str, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = (host, int(port))
+        self._target = target
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -108,7 +107,7 @@ class Proxy:
                     pass
             return
         try:
-            server = socket.create_connection(self._target)
+            server = _connected(self._target)
         except OSError:
             _reset(client)
             return
@@ -166,6 +165,15 @@ class Proxy:
             if fault.times <= 0:
                 self._faults.remove(fault)
             return True
+
+
+def _connected(target: str) -> socket.socket:
+    if target.startswith("/"):
+        one = socket.socket(socket.AF_UNIX)
+        one.connect(target)
+        return one
+    host, _, port = target.rpartition(":")
+    return socket.create_connection((host, int(port)))
 
 
 def _reset(one: socket.socket) -> None:

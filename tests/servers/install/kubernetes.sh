@@ -5,7 +5,7 @@ debian golang-go dpkg-dev rsync etcd-server gcc libc6-dev
 kubernetes_version=1.20.2
 
 install_kubernetes() {
-  local name=kubernetes-$kubernetes_version
+  local name=kubernetes-$kubernetes_version-patched
   cached "$name" _kubernetes
   export ARGOEXEC_KUBERNETES=$cache/$name
 }
@@ -19,6 +19,7 @@ _kubernetes() {
     cd "$work"
     dpkg-source -x kubernetes_*.dsc source >/dev/null 2>&1
     cd source
+    _kubernetes_maps vendor/github.com/modern-go/reflect2
     mkdir -p .go/src/k8s.io
     ln -sfn ../../.. .go/src/k8s.io/kubernetes
     printf "KUBE_GIT_%s='%s'\n" COMMIT debian TREE_STATE clean VERSION v$kubernetes_version MAJOR 1 MINOR 20 >../version
@@ -32,6 +33,16 @@ _kubernetes() {
   gcc -Os -static -o "$1/bin/pause" "$work/source/build/pause/linux/pause.c"
   chmod -R u+w "$work"
   rm -rf "$work"
+}
+
+# Of this library Kubernetes 1.20 has a version that hands Go's map iterator two words of the twelve that Go 1.18 and
+# later write: the API server then dies of a segmentation fault at the first custom resource. It is changed as its
+# version 1.0.2 is.
+_kubernetes_maps() {
+  sed -i -e 's|// rest fields are ignored|_ [6]unsafe.Pointer; _ [4]uintptr|' \
+    -e 's|m unsafe.Pointer) \*hiter|m unsafe.Pointer, it *hiter)|' "$1/unsafe_link.go"
+  sed -i -e 's|^\treturn &UnsafeMapIterator{|\tit := new(hiter)\n\tmapiterinit(type2.rtype, *(*unsafe.Pointer)(obj), it)\n&|' \
+    -e 's|mapiterinit(type2.rtype, \*(\*unsafe.Pointer)(obj)),|it,|' "$1/unsafe_map.go"
 }
 
 # The sources are asked for in a file of their own, which goes again. It is deb822 with the Signed-By of Debian's own

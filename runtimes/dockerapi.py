@@ -1,0 +1,335 @@
+"""The Engine API of one docker daemon: what is asked of it, and what its refusals mean.
+
+The docker SDK finds the daemon (``DOCKER_HOST``, TLS) and sends; it is imported with the first question, because it
+takes 104 ms and 29 MiB. Streams are read here, not by it: one frame of a log is one object there (ADR 22).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import json
+import logging
+import os
+import pwd
+import threading
+import time
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from lifecycle.errors import BadRequest, Forbidden, LifecycleError, NotFound, TimedOut, Unavailable, Unsupported
+from lifecycle.network import broken, causes
+from runtimes.dockerstream import Body, failures, followed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lifecycle.clock import Cancel
+
+SOCKET: Final = "/var/run/docker.sock"
+_ANSWER: Final = 60.0
+"""Seconds between two pieces of an answer; waits have none."""
+_OLDEST: Final = "1.24"
+"""The oldest API that the SDK speaks: docker 1.12, of 2016."""
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Conflict(BadRequest):
+    """The container is in another state than that takes (409)."""
+
+
+class Daemon:
+    """One docker daemon; serves several threads."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """Nothing is sent yet; ``environ`` may have ``DOCKER_HOST``, ``DOCKER_TLS_VERIFY``, ``DOCKER_CERT_PATH``."""
+        self._environ = environ
+        self.host = environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
+        self._lock = threading.Lock()
+        self._made: Any = None
+
+    @property
+    def socket(self) -> Path | None:
+        """The path of its Unix socket; ``None`` for one that is elsewhere."""
+        return Path(self.host.removeprefix("unix://")) if self.host.startswith("unix://") else None
+
+    # --- one question, one answer ---------------------------------------------------------------------------------
+
+    def call(self, method: str, path: str, query: Mapping[str, Any] = _NOTHING, *, body: Any = None) -> Any:
+        """Ask, and give the answer's JSON, or ``None`` where there is none.
+
+        Args:
+            method: of HTTP.
+            path: behind the version, such as ``/containers/json``.
+            query: texts and numbers.
+            body: is sent as JSON.
+
+        Raises:
+            NotFound, Conflict, BadRequest, Forbidden, Unsupported: another attempt would end the same way.
+            Unavailable, TimedOut: it may work.
+        """
+        response = self.open(method, path, query, body=body, stream=False)
+        try:
+            return response.json() if response.content.strip() else None
+        except ValueError as error:
+            raise Unavailable(f"{method} {path}: the answer is no JSON; is that a docker daemon?") from error
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] = _NOTHING,
+        *,
+        body: Any = None,
+        stream: bool = True,
+        silence: float | None = _ANSWER,
+        headers: Mapping[str, str] = _NOTHING,
+    ) -> Any:
+        """Ask, and give the answer of ``requests``, whose body is still to be read.
+
+        Raises:
+            LifecycleError: as :meth:`call`.
+        """
+        where = f"{method} {path}"
+        client = self._client()
+        sent: dict[str, Any] = {"Accept-Encoding": "identity", **headers}
+        options: dict[str, Any] = {"params": dict(query)}
+        if body is not None:
+            options["data"] = json.dumps(body).encode()
+            sent["Content-Type"] = "application/json"
+        try:
+            response = client.request(
+                method, client._url("{0}", path), stream=stream, headers=sent,  # noqa: SLF001 - the SDK's way to extend
+                timeout=(_ANSWER, silence), **options,
+            )  # fmt: skip
+            if response.status_code >= 400:
+                said = _message(response.content)
+        except failures() as error:
+            raise self._broken(where, error) from error
+        if response.status_code >= 400:
+            raise self._refusal(response.status_code, where, said)
+        return response
+
+    def containers(self, labels: Mapping[str, str], *, ended: bool = True) -> list[dict[str, Any]]:
+        """Those with all of the labels, the newest first."""
+        filters = json.dumps({"label": [f"{name}={value}" for name, value in labels.items()]})
+        found: list[dict[str, Any]] = self.call("GET", "/containers/json", {"all": int(ended), "filters": filters})
+        return sorted(found, key=lambda one: int(one.get("Created", 0)), reverse=True)
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        """A container as the daemon knows it.
+
+        Raises:
+            NotFound: it has been removed.
+        """
+        found: dict[str, Any] = self.call("GET", f"/containers/{container}/json")
+        return found
+
+    def kill(self, container: str, number: int) -> None:
+        """Send a signal; a container that does not run, or is not there any more, is success."""
+        try:
+            self.call("POST", f"/containers/{container}/kill", {"signal": int(number)})
+        except (NotFound, Conflict):
+            return
+        except Unavailable:
+            # Daemons before 17.06 answer 500 for one that does not run.
+            with contextlib.suppress(NotFound):
+                if self.inspect(container)["State"]["Running"]:
+                    raise
+
+    # --- streams --------------------------------------------------------------------------------------------------
+
+    def stream(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] = _NOTHING,
+        *,
+        silence: float | None = _ANSWER,
+        headers: Mapping[str, str] = _NOTHING,
+    ) -> Body:
+        """An answer to be read piece by piece.
+
+        Raises:
+            LifecycleError: as :meth:`call`.
+        """
+        # On a connection of its own: shutting down one that is back in the pool would end another's.
+        alone = {"Connection": "close", **headers}
+        answer = self.open(method, path, query, silence=silence, headers=alone)
+        return Body(answer, f"{method} {path}", self._broken)
+
+    def subscribe(self, filters: Mapping[str, Any], since: float) -> Body:
+        """Events from ``since`` on, a line of JSON each; it stays silent until there is one."""
+        query = {"since": f"{since:.9f}", "filters": json.dumps(filters)}
+        return self.stream("GET", "/events", query, silence=None)
+
+    def wait(self, container: str, cancel: Cancel, timeout: float | None) -> int | None:
+        """Block until the container does not run; its exit code, or ``None`` after ``timeout`` seconds.
+
+        Raises:
+            NotFound: it has been removed, and with it its exit code.
+            Cancelled: the token was set.
+            Unavailable: the connection broke.
+        """
+        where = f"/containers/{container}/wait"
+        # The head of the answer comes at once (since API 1.30), its body with the end.
+        found = followed(
+            "docker-wait",
+            lambda: self.stream("POST", where, silence=None),
+            lambda body: body.readall(),
+            cancel,
+            timeout,
+        )
+        return None if found is None else _code(found, f"POST {where}")
+
+    def pull(self, image: str) -> Body:
+        """Progress of pulling an image, with the person's own credentials; a line of JSON each.
+
+        Raises:
+            NotFound, BadRequest, Forbidden: there is none, or not for this person.
+            Unavailable: the registry cannot be reached.
+        """
+        from docker import auth  # noqa: PLC0415 - see above
+        from docker.utils import parse_repository_tag  # noqa: PLC0415
+
+        repository, tag = parse_repository_tag(image)
+        client = self._client()
+        try:
+            header = auth.get_config_header(client, auth.resolve_repository_name(repository)[0])
+        except failures() as error:
+            raise BadRequest(f"{image!r} cannot name an image, or its credentials cannot be read") from error
+        query = {"fromImage": repository, "tag": tag or "latest"}
+        headers = {"X-Registry-Auth": header} if header else {}
+        return self.stream("POST", "/images/create", query, silence=None, headers=headers)
+
+    # --- the client -----------------------------------------------------------------------------------------------
+
+    def _client(self) -> Any:
+        import docker  # noqa: PLC0415 - see above
+        from docker.utils import kwargs_from_env  # noqa: PLC0415
+
+        with self._lock:
+            if self._made is None:
+                # It asks the daemon for its version, 12 ms: an old one knows no new paths, and since 29 a new one
+                # refuses old ones, so that no number would do for all.
+                try:
+                    options = kwargs_from_env(environment=dict(self._environ) or {"": ""})
+                    client = docker.APIClient(**({"base_url": self.host} | options), version="auto", timeout=_ANSWER)
+                except failures() as error:
+                    raise self._broken("GET /version", error) from error
+                for noisy in ("docker", "urllib3"):
+                    logging.getLogger(noisy).setLevel(logging.WARNING)
+                self._made = client
+            return self._made
+
+    def _broken(self, where: str, error: Exception) -> LifecycleError:
+        """What an error of the client means: mostly, that there is no way to the daemon."""
+        for cause in causes(error):
+            meaning = self._of_client(cause, where) or self._of_socket(cause, where)
+            if meaning is not None:
+                return meaning
+        return broken(f"{where}: the docker daemon at {self.host}", error)
+
+    def _of_client(self, cause: BaseException, where: str) -> LifecycleError | None:
+        from docker import errors  # noqa: PLC0415 - it raised the error
+
+        if isinstance(cause, errors.APIError) and cause.response is not None:
+            return self._refusal(cause.response.status_code, where, _message(cause.response.content))
+        if isinstance(cause, errors.InvalidVersion):
+            return Unsupported(
+                f"the docker daemon at {self.host} is too old: {cause}",
+                remedy=f"it must speak API {_OLDEST} (docker 1.12), or choose another executor",
+            )
+        if isinstance(cause, errors.TLSParameterError):
+            return BadRequest(
+                f"the certificates for the docker daemon at {self.host} cannot be read",
+                remedy="DOCKER_CERT_PATH names a directory with ca.pem, cert.pem and key.pem",
+            )
+        if isinstance(cause, errors.DockerException) and not cause.__cause__ and not cause.__context__:
+            return BadRequest(f"DOCKER_HOST={self.host}: {cause}", remedy="name it as unix:///PATH or tcp://HOST:PORT")
+        return None
+
+    def _of_socket(self, cause: BaseException, where: str) -> LifecycleError | None:
+        if isinstance(cause, (FileNotFoundError, NotADirectoryError)) and self.socket:
+            return BadRequest(
+                f"there is no docker daemon: no socket {self.socket}",
+                remedy=f"mount the node's {SOCKET} into this container (a hostPath volume of type Socket), or name the "
+                "daemon in DOCKER_HOST; on a node without docker choose another ARGO_CONTAINER_RUNTIME_EXECUTOR",
+            )
+        if isinstance(cause, PermissionError):
+            return self._forbidden()
+        if isinstance(cause, ConnectionRefusedError):
+            return Unavailable(
+                f"{where}: no docker daemon listens at {self.host}",
+                remedy="see whether it runs; one that was started again has a new socket, which a pod that mounts "
+                "the old one never sees",
+            )
+        return None
+
+    def _forbidden(self) -> LifecycleError:
+        who = f"the user {_user(os.geteuid())} with the groups {', '.join(map(_group, _groups()))}"
+        owner = ""
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                status = self.socket.stat()
+                owner = f"; it belongs to {_user(status.st_uid)} and the group {_group(status.st_gid)}"
+                owner += f" ({status.st_mode & 0o777:o})"
+        return Forbidden(
+            f"{who} may not use the docker daemon's socket {self.socket or self.host}{owner}",
+            remedy="run the executor as root, or add the socket's group to supplementalGroups of the pod",
+        )
+
+    def _refusal(self, status: int, where: str, said: str) -> LifecycleError:
+        message = f"{where}: the docker daemon answers {status}" + (f": {said}" if said else "")
+        if status == 501:
+            return Unsupported(message, remedy="see what the daemon is configured for")
+        if status in {408, 504}:
+            return TimedOut(message)
+        if status >= 500 or status == 429:
+            return Unavailable(message)
+        kind = {401: Forbidden, 403: Forbidden, 404: NotFound, 409: Conflict}.get(status, BadRequest)
+        return kind(message, remedy="a plug-in of the daemon refuses it" if kind is Forbidden else "")
+
+
+def now() -> float:
+    """The daemon's time: it is on this machine, or its events begin some seconds too early."""
+    return time.time() - 1.0
+
+
+def _code(text: bytes, where: str) -> int:
+    """The exit code in the answer to a wait."""
+    try:
+        answer = json.loads(text)
+        code = int(answer["StatusCode"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unavailable(f"{where}: the daemon has ended before it told the exit code") from error
+    if problem := (answer.get("Error") or {}).get("Message"):
+        raise Unavailable(f"{where}: {problem}")
+    return code
+
+
+def _message(content: bytes) -> str:
+    try:
+        text = str(json.loads(content)["message"])
+    except (ValueError, KeyError, TypeError):
+        text = content.decode(errors="replace")
+    return " ".join(text.split())[:600]
+
+
+def _groups() -> list[int]:
+    return sorted({os.getegid(), *os.getgroups()})
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} ({uid})"
+    except KeyError:
+        return str(uid)
+
+
+def _group(gid: int) -> str:
+    try:
+        return f"{grp.getgrgid(gid).gr_name} ({gid})"
+    except KeyError:
+        return str(gid)

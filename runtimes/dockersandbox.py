@@ -1,0 +1,300 @@
+"""Plays the kubelet for one pod with a docker daemon: each container is a real one, of its image.
+
+They are labelled as the kubelet labels a pod's, so that :mod:`runtimes.docker` finds them, and are removed at the end
+(ADR 23).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+from lifecycle.clock import NEVER
+from lifecycle.errors import BadRequest, Cancelled, LifecycleError, NotFound, Unavailable, Unsupported
+from lifecycle.ports import Container
+from runtimes.docker import NAME, NAMESPACE, POD, UID, DockerRuntime
+from runtimes.dockerapi import Daemon
+from runtimes.dockerlogs import STDERR, STDOUT, payloads
+from runtimes.dockerstream import Follower, followed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from lifecycle.clock import Cancel
+    from lifecycle.ports import ContainerSpec, ExitStatus
+    from runtimes.dockerstream import Body
+
+    Echo = Callable[[str, bytes], None]
+
+log = logging.getLogger("argoexec")
+
+RUN: Final = "argoexec.run"
+"""The label by which a person finds what a killed run has left; its value is the pod's directory."""
+NETWORK: Final = "ARGOEXEC_DOCKER_NETWORK"
+GRACE: Final = 2.0
+"""Seconds an init container has between TERM and KILL when the run is cancelled."""
+_LAST_LINES: Final = 5.0
+"""Seconds for the last lines of a container that has ended."""
+_LINE: Final = 64 << 10
+_KEPT: Final = {"Type": "local", "Config": {"max-size": "1000g", "max-file": "2", "compress": "false"}}
+"""The driver ``local`` keeps bytes as they are; json-file makes U+FFFD of what is no UTF-8. Nothing is rotated away."""
+
+
+class DockerSandbox:
+    """The containers of one pod in the docker daemon of this machine. Safe to use from several threads."""
+
+    def __init__(
+        self, pod_dir: Path, pod_name: str, echo: Echo | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
+        """Nothing is asked of the daemon yet.
+
+        Args:
+            pod_dir: where the pod's volumes are.
+            pod_name: the host name its containers see, where they have a network of their own.
+            echo: called with the container's name and each line it writes, without the line's end, from a thread per
+                container.
+            environ: has ``DOCKER_HOST`` and the like; this process's unless given.
+        """
+        self._environ = os.environ if environ is None else environ
+        self._daemon = Daemon(self._environ)
+        self._pod_name = pod_name
+        self._echo = echo
+        uid = str(uuid.uuid4())
+        self._labels = {POD: pod_name, NAMESPACE: "argoexec", UID: uid}
+        self._own = {RUN: str(pod_dir.absolute())}
+        self._names = f"argoexec-{pod_name}-{uid[:8]}"
+        self._runtime = DockerRuntime(self._daemon, self._labels)
+        self._logging: list[str] | None = None
+        self._made: dict[str, str] = {}
+        self._echoes: dict[str, Follower] = {}
+
+    @staticmethod
+    def check(environ: Mapping[str, str]) -> None:
+        """Whether there is a daemon, and on this machine.
+
+        Raises:
+            Unsupported: it is elsewhere, where it sees no directory of this machine.
+            LifecycleError: as :meth:`Daemon.call`.
+        """
+        daemon = Daemon(environ)
+        if daemon.socket is None:
+            raise Unsupported(
+                f"DOCKER_HOST={daemon.host} is another machine's daemon: it cannot mount the directories of this one",
+                remedy="name a daemon of this machine, DOCKER_HOST=unix:///PATH, or run argoexec where that one is",
+            )
+        daemon.call("GET", "/version")
+
+    def runtime(self) -> DockerRuntime:
+        """The runtime of its containers."""
+        return self._runtime
+
+    def run_init(self, spec: ContainerSpec, cancel: Cancel) -> ExitStatus:
+        """Run an init container to its end.
+
+        Raises:
+            Cancelled: the token was set; the container has been stopped, by force after ``GRACE`` seconds.
+            LifecycleError: as ``start``.
+        """
+        container = self.start(spec, cancel)
+        try:
+            status = self._runtime.wait(container, cancel)
+        except Cancelled:
+            self._runtime.signal(container, signal.SIGTERM)
+            if self._runtime.wait(container, NEVER, GRACE) is None:
+                self._runtime.signal(container, signal.SIGKILL)
+                self._runtime.wait(container, NEVER)
+            raise
+        if status is None:
+            raise AssertionError("a wait without a time-out has timed out")
+        if echo := self._echoes.get(spec.name):
+            echo.join(_LAST_LINES)  # before the next one begins to write
+        return status
+
+    def start(self, spec: ContainerSpec, cancel: Cancel = NEVER) -> Container:
+        """Start main or a sidecar; its image is pulled if it has to be.
+
+        Raises:
+            Cancelled: the token was set before it was started.
+            BadRequest: there is no such image, or its command is not there or cannot be executed.
+            Unavailable: the daemon is away, or a registry for it.
+        """
+        cancel.check()
+        self._fetch(spec, cancel)
+        query = {"name": f"{self._names}-{spec.name}"}
+        made = self._daemon.call("POST", "/containers/create", query, body=self._config(spec))["Id"]
+        self._made[spec.name] = made
+        try:
+            self._daemon.call("POST", f"/containers/{made}/start")
+        except LifecycleError as error:
+            raise self._not_started(spec, made, error) from error
+        if self._echo is not None:
+            self._echoes[spec.name] = self._follow(spec.name, made, self._echo)
+        return Container(spec.name, made)
+
+    def close(self) -> None:
+        """Kill what still runs, and remove everything; what cannot be removed is named in the log."""
+        for name, made in reversed(self._made.items()):
+            try:
+                self._daemon.kill(made, signal.SIGKILL)
+                if echo := self._echoes.get(name):
+                    echo.join(_LAST_LINES)
+                with contextlib.suppress(NotFound):
+                    self._daemon.call("DELETE", f"/containers/{made}", {"force": 1, "v": 1})
+            except LifecycleError as error:
+                log.error("the container %s (%s) is left behind: %s", name, made[:12], error)  # noqa: TRY400 - it says all
+            if echo := self._echoes.pop(name, None):
+                echo.stop()
+        self._made.clear()
+
+    # --- a container ----------------------------------------------------------------------------------------------
+
+    def _config(self, spec: ContainerSpec) -> dict[str, Any]:
+        mounts = [
+            {"Type": "bind", "Source": str(one.source.absolute()), "Target": one.target, "ReadOnly": one.read_only}
+            for one in spec.mounts
+        ]
+        network = self._network()
+        config: dict[str, Any] = {
+            "Image": spec.image,
+            "Env": [f"{name}={value}" for name, value in spec.env.items()],
+            "Labels": self._labels | self._own | {NAME: spec.name},
+            "HostConfig": {"NetworkMode": network, "Mounts": mounts},
+        }
+        if _KEPT["Type"] in self._drivers():
+            config["HostConfig"]["LogConfig"] = _KEPT
+        if spec.entrypoint:
+            if spec.argv:
+                config["Cmd"] = list(spec.argv)
+        else:
+            config |= {"Entrypoint": list(spec.argv), "Cmd": []}
+        if spec.workdir:
+            config["WorkingDir"] = spec.workdir
+        if user := self._user(spec):
+            config["User"] = user
+        if network != "host" and not network.startswith("container:"):
+            config["Hostname"] = self._pod_name[:63].rstrip("-.")
+        return config
+
+    def _drivers(self) -> list[str]:
+        """The logging drivers that the daemon has: podman's API has another set."""
+        if self._logging is None:
+            self._logging = (self._daemon.call("GET", "/info").get("Plugins") or {}).get("Log") or []
+        return self._logging
+
+    def _user(self, spec: ContainerSpec) -> str:
+        if spec.group is None:
+            return "" if spec.user is None else str(spec.user)
+        user: Any = spec.user
+        if user is None:  # a group alone goes with the image's user
+            image = self._daemon.call("GET", f"/images/{spec.image}/json")
+            user = (image["Config"].get("User") or "0").partition(":")[0]
+        return f"{user}:{spec.group}"
+
+    def _network(self) -> str:
+        """That of the pod's first container that runs; the first one's is the daemon's own, else the machine's."""
+        running = self._daemon.containers(self._labels, ended=False)
+        if running:
+            return f"container:{running[-1]['Id']}"
+        if chosen := self._environ.get(NETWORK):
+            return chosen
+        try:
+            self._daemon.call("GET", "/networks/bridge")
+        except NotFound:
+            return "host"
+        return "bridge"
+
+    def _not_started(self, spec: ContainerSpec, made: str, error: LifecycleError) -> LifecycleError:
+        """What the daemon has noted about a start that failed, whatever it answered."""
+        try:
+            said = self._daemon.inspect(made)["State"].get("Error", "")
+        except LifecycleError:
+            return error
+        if not said and not isinstance(error, (NotFound, BadRequest)):
+            return error
+        return BadRequest(
+            f"the container {spec.name!r} cannot be started: {said or error.message}",
+            remedy=f"see whether the image {spec.image} has the command, and what is mounted over it",
+        )
+
+    def _follow(self, name: str, made: str, echo: Echo) -> Follower:
+        def read(body: Body) -> None:
+            for line in _lines(payloads(iter(body.read1, b""), wanted=frozenset({STDOUT, STDERR}))):
+                echo(name, line)
+
+        def failed(error: Exception) -> None:
+            log.debug("the output of %s is not shown any more: %s", name, error)
+
+        path, query = f"/containers/{made}/logs", {"stdout": 1, "stderr": 1, "follow": 1}
+        return Follower("docker-echo", lambda: self._daemon.stream("GET", path, query, silence=None), read, failed)
+
+    # --- its image ------------------------------------------------------------------------------------------------
+
+    def _fetch(self, spec: ContainerSpec, cancel: Cancel) -> None:
+        """See that the image is there.
+
+        Raises:
+            BadRequest: it is not, and is not to be had.
+            Cancelled: the token was set meanwhile.
+        """
+        # Kubernetes pulls `latest` always; an image that was built on this machine is there, and nowhere else.
+        if spec.pull != "Always":
+            try:
+                self._daemon.call("GET", f"/images/{spec.image}/json")
+                return
+            except NotFound as error:
+                if spec.pull == "Never":
+                    raise BadRequest(
+                        f"the image {spec.image!r} of the container {spec.name!r} is not here",
+                        remedy="build or load it, or have it pulled: imagePullPolicy is Never",
+                    ) from error
+        self._say(spec, f"pulling the image {spec.image}")
+        try:
+            followed("docker-pull", lambda: self._daemon.pull(spec.image), _pulled, cancel, None)
+        except (NotFound, BadRequest) as error:
+            raise BadRequest(
+                f"the image {spec.image!r} of the container {spec.name!r} cannot be had: {error.message}",
+                remedy="correct its name; for a private registry, log in there: docker login",
+            ) from error
+        except Unavailable as error:
+            raise Unavailable(
+                f"the image {spec.image!r} of the container {spec.name!r} cannot be pulled: {error.message}",
+                remedy="see whether the registry can be reached from here; an image that is here already needs none",
+            ) from error
+        self._say(spec, f"the image {spec.image} is here")
+
+    def _say(self, spec: ContainerSpec, text: str) -> None:
+        log.info("%s: %s", spec.name, text)
+        if self._echo is not None:
+            self._echo(spec.name, f"[{text}]".encode())
+
+
+def _pulled(body: Body) -> bool:
+    """Read the daemon's progress to its end.
+
+    Raises:
+        Unavailable: the daemon has begun to pull and has given up.
+    """
+    for line in body.lines():
+        if line.strip() and (problem := json.loads(line).get("error")):
+            raise Unavailable(str(problem))
+    return True
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Without their ends; a long one in parts."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            yield line.rstrip(b"\r")
+        while len(rest) > _LINE:
+            yield rest[:_LINE]
+            rest = rest[_LINE:]
+    if rest:
+        yield rest

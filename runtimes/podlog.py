@@ -1,0 +1,53 @@
+"""Logs of this pod's containers, by the API server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from lifecycle.clock import NEVER
+from lifecycle.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lifecycle.ports import Container
+    from runtimes.api import ApiServer
+    from runtimes.pods import PodState, PodWatch
+
+_TOLD: Final = 30.0
+"""Seconds within which the kubelet tells that a container has started: it looks once a second."""
+
+
+class PodLog:
+    """What containers write, for who sees them begin and end before the kubelet does."""
+
+    def __init__(self, api: ApiServer, watch: PodWatch) -> None:
+        self._api = api
+        self._watch = watch
+        self._path = f"/api/v1/namespaces/{api.namespace}/pods/{watch.name}/log"
+
+    def open(self, container: Container) -> BinaryIO:
+        """The log of one, followed until the container has ended and all has been read.
+
+        Raises:
+            NotFound, Forbidden, Unauthorized: as the API server says.
+            Unavailable: it, or the kubelet, is away.
+        """
+        from lifecycle.archive.stream import ChunkReader  # noqa: PLC0415 - only those who want a log pay
+
+        def started(pod: PodState) -> bool | None:
+            state = pod.container(container.name)
+            return True if state is not None and state.phase != "waiting" else None
+
+        # The log of what has not started, as far as the kubelet knows, is refused for good (400).
+        if self._watch.wait_for(started, NEVER, _TOLD) is None:
+            raise Unavailable(f"the kubelet has not told within {_TOLD:g} s that {container.name} has started")
+        query = [("container", container.name), ("follow", "true")]
+        # No limit to the silence: a node that is gone is found by the keepalive of the connection.
+        answer = self._api.open("get", self._path, "pods/log", query=query, silence=None)
+
+        def chunks() -> Iterator[bytes]:
+            while data := answer.read1():
+                yield data
+
+        return ChunkReader(chunks(), answer.close)

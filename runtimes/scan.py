@@ -1,0 +1,348 @@
+"""Looks for the first processes of containers, and takes hold of each one's root before it can end.
+
+No event tells an unprivileged process that another one was born: the proc connector and fanotify need privileges of
+the node, and /proc has no inotify. So /proc is looked at again and again, as cheaply as can be (ADR 26): one number,
+the last process id that was given out in this namespace, says whether anything was born at all.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from lifecycle.beneath import open_beneath
+from lifecycle.errors import LifecycleError, from_os_error
+from runtimes.inotify import Watch
+from runtimes.processes import Processes
+from runtimes.records import Process
+
+if TYPE_CHECKING:
+    from runtimes.processes import Status
+
+HOSTS: Final = Path("/etc/hosts")
+"""One file in all containers of a pod; the kubelet writes it anew just before it makes each container."""
+
+_TIGHT: Final = 2
+"""Milliseconds between two looks when a container may be about to start: 1.5 % of a core."""
+_SLOW: Final = 20
+"""Milliseconds between two looks while main's image is being pulled: 0.4 % of a core."""
+_URGENT: Final = 15.0
+"""Seconds that looks stay tight after the beginning, and after the kubelet has begun to make a container."""
+_SETTLED: Final = 3
+"""Looks by which a refusal stands: for a moment of execve(2) a process is nobody's yet."""
+
+
+@dataclass(slots=True, eq=False)
+class Found:
+    """The first process of a container, and what is held of it.
+
+    Attributes:
+        start: when it began, in clock ticks since boot: with its number, which process it is.
+        pidfd: readable when it has ended.
+        ids: of its container, where control groups tell.
+        name: of its container, where its environment tells.
+        status: as it was last seen.
+        root: an O_PATH descriptor of its root directory; ``None`` before it is held, or after it was let go of.
+        mounts: its mount namespace: as long as it is held, what is mounted below the root stays there.
+        settled: the container's own program runs in it: the root is the container's, for good.
+        refused: looks that the kernel did not allow.
+    """
+
+    pid: int
+    start: int
+    pidfd: int
+    ids: tuple[str, ...]
+    status: Status
+    name: str = ""
+    root: int | None = None
+    mounts: int | None = None
+    settled: bool = False
+    refused: int = 0
+    _moved: bool = field(default=False, repr=False)
+    """The root has become another one: it was the node's, and is the container's now."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is over, asked for or not."""
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return bool(poller.poll(0))
+
+    @property
+    def held(self) -> bool:
+        """Whether its root is held, and is the container's own and not yet, or still, the node's."""
+        return self.root is not None and (self.settled or self._moved)
+
+    def look(self, processes: Processes) -> bool:
+        """Take its root as it is now.
+
+        Returns:
+            whether anything is known now that was not before.
+        """
+        status = processes.status(self.pid)
+        if status is None or self.ended:
+            return self._settle()
+        self.status = status
+        try:
+            changed = self._take(processes)
+            self.refused = 0
+        except PermissionError:
+            changed = False
+            self.refused += not status.sets_up
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            return self._settle()
+        if status.sets_up or 0 < self.refused < _SETTLED:
+            return changed
+        # The program runs: the root that was open before this look may still be the one of its maker.
+        self.name = processes.container_name(self.pid)
+        self.ids = processes.container_ids(self.pid) or self.ids
+        self.settled = True
+        return True
+
+    def _take(self, processes: Processes) -> bool:
+        root = os.open(f"{processes.proc}/{self.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            mounts = os.open(f"{processes.proc}/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            os.close(root)
+            raise
+        if self.root is not None and self.mounts is not None:
+            same = os.path.sameopenfile(root, self.root)
+            if same and os.path.sameopenfile(mounts, self.mounts):
+                os.close(root)
+                os.close(mounts)
+                return False
+            self._moved |= not same
+        # Only a process that is still there was the one that was opened: its number cannot have been given to another.
+        if self.ended and Process.of(self.pid) not in {None, Process(self.pid, self.start)}:
+            os.close(root)
+            os.close(mounts)
+            return False
+        self.let_go()
+        self.root, self.mounts = root, mounts
+        return True
+
+    def _settle(self) -> bool:
+        """It is over before its program was seen: what is held is all there will be."""
+        changed, self.settled = not self.settled, True
+        if self.root is not None and not self._moved and self.status.sets_up and not _has_our_hosts(self.root):
+            self.let_go()  # it may be the node's: nothing of that is ever read
+        return changed
+
+    def let_go(self) -> None:
+        """Close the root; the process can still be waited for and signalled."""
+        for fd in (self.root, self.mounts):
+            if fd is not None:
+                os.close(fd)
+        self.root = self.mounts = None
+
+    def close(self) -> None:
+        """Close everything."""
+        self.let_go()
+        os.close(self.pidfd)
+
+
+class Scan:
+    """Looks until it is told to end; whoever waits on ``changed`` is woken when something was found.
+
+    Attributes:
+        failure: why it does not look any more.
+    """
+
+    def __init__(self, processes: Processes | None = None, hosts: Path = HOSTS) -> None:
+        """Nothing is looked at yet.
+
+        Raises:
+            BadRequest: the containers of the pod cannot be seen from here.
+        """
+        self.changed = threading.Condition(threading.RLock())
+        self.processes = processes = processes or Processes()
+        self._own = processes.own_container()
+        self._own_ids = processes.container_ids(self._own)
+        self.failure: LifecycleError | None = None
+        self._hosts = hosts
+        self._found: list[Found] = []
+        self._known: set[int] = set()
+        self._last = b""
+        self._again = 0
+        self._urgent_until = 0.0
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._over = False
+        self._keep: Found | None = None
+        self._thread: threading.Thread | None = None
+        self._born = _open_last_pid(processes)
+
+    def begin(self) -> None:
+        """Look from now on, in a thread; once."""
+        with self.changed:
+            if self._thread is None:
+                self._urgent_until = time.monotonic() + _URGENT
+                self._thread = threading.Thread(target=self._run, name="pns-scan", daemon=True)
+                self._thread.start()
+
+    def found(self) -> list[Found]:
+        """What there is now, one for each container but our own, in the order they began."""
+        with self.changed:
+            self.look()
+            return sorted(self._found, key=lambda one: (one.start, one.pid))
+
+    def look(self) -> bool:
+        """Look once.
+
+        Returns:
+            whether anything is new.
+        """
+        with self.changed:
+            new = self._look_for_born()
+            for one in self._found:
+                if not one.settled:
+                    new |= one.look(self.processes)
+                    if self._over and one is not self._keep:
+                        one.let_go()
+            if new:
+                self.changed.notify_all()
+            return new
+
+    def end(self, keep: Found | None) -> None:
+        """Look no more, and let go of every root but one; the processes stay known."""
+        with self.changed:
+            self._over, self._keep = True, keep
+            os.eventfd_write(self._wake, 1)
+            for one in self._found:
+                if one is not keep:
+                    one.let_go()
+
+    def close(self) -> None:
+        """End, and let go of everything."""
+        self.end(None)
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        with self.changed:
+            while self._found:
+                self._found.pop().close()
+            for fd in (self._wake, self._born):
+                if fd is not None:
+                    os.close(fd)
+
+    def _look_for_born(self) -> bool:
+        """Add the first processes of containers that were not there at the last look."""
+        if self._born is not None:
+            last = os.pread(self._born, 32, 0)
+            # A process has its number before it can be seen, so one that is new is looked for twice.
+            self._again = 2 if last != self._last else self._again - 1
+            self._last = last
+            if self._again <= 0:
+                return False
+        pids = set(self.processes.pids())
+        new = False
+        for pid in sorted(pids - self._known):
+            new |= self._add(pid)
+        # Once looks are rare, a number may have been given to another process since the last one.
+        self._known = set() if self._over else pids
+        return new
+
+    def _add(self, pid: int) -> bool:
+        process = Process.of(pid)
+        if process is None or pid in {1, self._own}:
+            return False
+        if any(one.pid == pid and one.start == process.start for one in self._found):
+            return False
+        status = self.processes.status(pid)
+        if status is None or status.parent != 0 or (pidfd := process.open()) is None:
+            return False
+        ids = self.processes.container_ids(pid)
+        one = Found(pid, process.start, pidfd, ids, status)
+        if self._is_joined(one):
+            os.close(pidfd)
+            return False
+        self._found.append(one)
+        return True
+
+    def _is_joined(self, one: Found) -> bool:
+        """Whether it has been sent into a container that was there before, as `kubectl exec` does."""
+        if one.ids:
+            return one.ids == self._own_ids or any(one.ids == other.ids for other in self._found)
+        space = _namespace(self.processes, one.pid)
+        if space is None:
+            return False
+        running = [other.pid for other in self._found if not other.ended]
+        return space in {_namespace(self.processes, pid) for pid in (self._own, *running)}
+
+    @property
+    def urgent(self) -> bool:
+        """Whether a container may be about to start."""
+        return time.monotonic() < self._urgent_until
+
+    def _run(self) -> None:
+        hosts = _watch(self._hosts)
+        poller = select.poll()
+        poller.register(self._wake, select.POLLIN)
+        if hosts is not None:
+            poller.register(hosts, select.POLLIN)
+        while not self._over:
+            try:
+                self.look()
+            except OSError as error:  # no descriptor is left, or /proc hides processes (hidepid)
+                with self.changed:
+                    self.failure = from_os_error(error)
+                    self.changed.notify_all()
+                break
+            tight = self.urgent or any(not one.settled for one in self._found)
+            for fd, _ in poller.poll(_TIGHT if tight else _SLOW):
+                if hosts is not None and fd == hosts.fileno():
+                    hosts.names()
+                    with self.changed:
+                        self._urgent_until = time.monotonic() + _URGENT
+                        self.changed.notify_all()
+        if hosts is not None:
+            hosts.close()
+
+
+def _open_last_pid(processes: Processes) -> int | None:
+    """Where the kernel tells the last process id that was given out in this namespace; ``None`` where it does not."""
+    try:
+        return os.open(f"{processes.proc}/sys/kernel/ns_last_pid", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # a kernel without CONFIG_CHECKPOINT_RESTORE: /proc is listed at every look
+        return None
+
+
+def _watch(path: Path) -> Watch | None:
+    """Changes of a file, where it can be watched."""
+    try:
+        watch = Watch()
+    except LifecycleError:
+        return None
+    try:
+        watch.add_file(path)
+    except LifecycleError:
+        watch.close()
+        return None
+    return watch
+
+
+def _namespace(processes: Processes, pid: int) -> tuple[int, int] | None:
+    try:
+        found = os.stat(f"{processes.proc}/{pid}/ns/mnt")
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _has_our_hosts(root: int) -> bool:
+    """Whether a root is one of this pod: all have the same /etc/hosts, by kubelet's mount."""
+    try:
+        fd = open_beneath(root, str(HOSTS), os.O_PATH)
+    except OSError:
+        return False
+    try:
+        return os.path.samestat(os.fstat(fd), HOSTS.stat())
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
