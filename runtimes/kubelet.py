@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import logging
+import re
 import threading
 import time
 from dataclasses import replace
@@ -37,6 +38,9 @@ HOST, PORT, INSECURE = "ARGO_KUBELET_HOST", "ARGO_KUBELET_PORT", "ARGO_KUBELET_I
 
 _FIRST, _CAP, _FACTOR = 0.1, 5.0, 1.5
 """Seconds between two looks at the node's pods; what it says of a container's end is 1 or 2 s old."""
+
+
+_BEGIN: Final = re.compile(r'"items"\s*:\s*(\[|null)')
 
 
 class Kubelet(ApiServer):
@@ -278,10 +282,12 @@ def _items(chunks: Iterator[bytes]) -> Iterator[dict[str, Any]]:
     for chunk in chunks:
         text += utf8.decode(chunk)
         if not begun:
-            _, found, rest = text.partition(_BEGIN)
-            if not found:
+            found = _BEGIN.search(text)
+            if found is None:
                 continue
-            text, begun = rest, True
+            if found[1] == "null":
+                return
+            text, begun = text[found.end() :], True
         while (text := text.lstrip(", \r\n\t")).startswith("{"):
             try:
                 item, end = decoder.raw_decode(text)
@@ -291,9 +297,4 @@ def _items(chunks: Iterator[bytes]) -> Iterator[dict[str, Any]]:
             text = text[end:]
         if text.startswith("]"):
             return
-    if begun or _EMPTY not in text:
-        raise Unavailable("the kubelet's list of pods breaks off, or is none")
-
-
-_BEGIN: Final = '"items":['
-_EMPTY: Final = '"items":null'
+    raise Unavailable("the kubelet's list of pods breaks off, or is none")
