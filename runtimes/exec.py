@@ -31,7 +31,7 @@ _ERROR: Final = 3
 _KEPT: Final = 4096
 """Bytes of output that are kept: enough for what a shell complains of."""
 _REDIRECTS: Final = 3
-_STATUS: Final = 1.0
+_STATUS: Final = 3.0
 """Seconds between output and Status: docker never tells the one of a command that died with its container."""
 
 
@@ -59,7 +59,7 @@ def run(
         resource: as RBAC calls it, for messages; the verb is ``get`` (ADR 21).
         query: which container, and which streams.
         argv: program and arguments.
-        seconds: for all of it, and one from its first output on. A command that still runs goes on without us.
+        seconds: for all of it, and three from its first output on. A command that still runs goes on without us.
 
     Raises:
         NotFound, Forbidden, Unauthorized, BadRequest: as :meth:`ApiServer.call`; the handshake was refused.
