@@ -164,10 +164,6 @@ class Case:
         shown = {"name": name, "path": path} if path else {"name": name, "archiveLogs": True}
         return shown | {"s3": own | {"key": self.key(file)}} | more
 
-    def result(self, text: str) -> Json:
-        """The Outputs of a template that has only its stdout."""
-        return {"result": text}
-
 
 Entry = tuple[str, str, int, str]
 """Of a tar: name, ``file``, ``directory`` or ``link``, mode, and content or target."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.pods.case import BOTH, MOUNT, SECRET, VOLUME, Case, Entry, Expected, Json, Scenario, shell
+from tests.pods.case import BOTH, MOUNT, VOLUME, Case, Entry, Expected, Json, Scenario, shell
 from tests.pods.layout import CONTRACTS, RUNTIMES, Side
 from tests.pods.play import GO, Play
 from tests.servers.dockerd import BUSYBOX
@@ -338,5 +338,3 @@ SCENARIOS = (
     Scenario("absent-outputs", _absent, _absent_expected),
     Scenario("failing-main", _failing, lambda _: Expected(main=3, outputs=parameter("value"))),
 )  # fmt: skip
-
-__all__ = ["INPUTS", "PAGE", "SCENARIOS", "SECRET", "parameter"]

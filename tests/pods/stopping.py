@@ -195,5 +195,3 @@ SCENARIOS = (
         _out_of_memory_expected,
     ),
 )  # fmt: skip
-
-__all__ = ["SCENARIOS"]
