@@ -51,6 +51,11 @@ def _reason(pod: Any) -> Any:
     return container(pod, "main").get("state", {}).get("waiting", {}).get("reason")
 
 
+def _established(definition: Any) -> bool:
+    conditions = (definition or {}).get("status", {}).get("conditions") or ()
+    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+
+
 def _running(pod: Any) -> bool:
     return "running" in container(pod, "main").get("state", {})
 
@@ -178,6 +183,26 @@ def test_cgroups_are_those_of_a_real_node(cluster: Cluster) -> None:
     identity = container(pod, "main")["containerID"].rpartition("/")[2]
     memory = next(line for line in here.logs("cgroups", "main").decode().splitlines() if ":memory:" in line)
     assert memory.endswith(f"/kubepods/besteffort/pod{made['metadata']['uid']}/{identity}")
+
+
+def test_a_custom_resource_is_made_and_patched(cluster: Cluster) -> None:
+    names = {"kind": "Thing", "listKind": "ThingList", "plural": "things", "singular": "thing"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "things.test.example"},
+        "spec": {"group": "test.example", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+    cluster.apply(definition)
+    kinds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    cluster.api.wait(kinds, "things.test.example", _established)
+    here = cluster.namespace()
+    made = here.apply({"apiVersion": "test.example/v1", "kind": "Thing", "metadata": {"name": "one"}, "a": {"b": "c"}})
+    path = f"/apis/test.example/v1/namespaces/{here.name}/things/one"
+    assert cluster.api.patch(path, {"a": {"d": "e"}})["a"] == {"b": "c", "d": "e"}
+    assert cluster.api.get(path)["metadata"]["uid"] == made["metadata"]["uid"]
 
 
 def test_requests_are_counted_by_who_asks(cluster: Cluster) -> None:
