@@ -44,6 +44,10 @@ _signal.signal(_signal.SIGUSR2, lambda *_: None)
 sys.executable = sys._base_executable = "/usr/bin/{PYTHON}"
 sys.path.append("/{SITE}")
 
+from lifecycle.early import begin
+
+begin()  # 50 ms before what follows is imported
+
 from lifecycle.cli import main
 
 sys.exit(main())
