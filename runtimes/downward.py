@@ -90,7 +90,7 @@ class AnnotationsFile:
         Raises:
             NotFound: the directory of the file is not there.
         """
-        from runtimes.inotify import Watch  # noqa: PLC0415 - ctypes: 8 ms that an `init` does without
+        from runtimes.inotify import Watch  # noqa: PLC0415 - ctypes: 4 ms that an `init` does without
 
         watched = {self.path.name, "..data", ""}
         with Watch() as watch:

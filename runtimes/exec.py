@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urljoin, urlsplit
 
-import websocket
-
 from lifecycle.errors import BadRequest, TimedOut, Unavailable
 from lifecycle.network import broken
 
@@ -76,6 +74,8 @@ def run(
 
 def _followed(socket: Any, where: str, until: float) -> Finished:
     """Read what it writes, up to the Status."""
+    import websocket  # noqa: PLC0415 - 15 ms: most pods signal nobody
+
     output = b""
     while True:
         try:
@@ -124,6 +124,8 @@ def _connected(server: ApiServer, url: str, path: str, resource: str, until: flo
 
     It knows the request by a token in the URL: our own is not for it.
     """
+    import websocket  # noqa: PLC0415 - as above
+
     where, first = f"exec {path}", urlsplit(url)
     for _ in range(_REDIRECTS):
         here = urlsplit(url)

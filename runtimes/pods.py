@@ -153,7 +153,8 @@ class PodWatch:
             InputError, BadRequest: as :meth:`ApiServer.of`.
         """
         kind: Any = cls
-        made: Self = _shared(kind, here)
+        with _MAKING:
+            made: Self = _shared(kind, here)
         return made
 
     @property
@@ -283,6 +284,10 @@ class PodWatch:
             self._changed.notify_all()
         for told in tuple(self._listeners):
             told(self._state)
+
+
+_MAKING: Final = threading.Lock()
+"""The cache itself would let two threads that ask at the same moment each have one of its own."""
 
 
 @lru_cache(maxsize=8)

@@ -317,10 +317,13 @@ class _Watch:
             self._stay.settle(self._item, ItemState.ABANDONED, "main never ran")
         elif self._main is None:
             self._lost(Unavailable(f"main was not found: {trouble}", remedy=trouble.remedy if trouble else ""))
-        elif self._killed and self._pod.grace is not None:
-            # The kubelet tells nobody of a container's end before all of a deleted pod have ended, `wait` among them.
+        elif self._pod.grace is not None:
+            # Some kubelets tell of no container's end before all of a deleted pod have ended, `wait` among them, and
+            # they kill main without us.
             self._done = True
-            self._stay.settle(self._item, ItemState.REPORTED, "killed; its end was not seen in the time that is left")
+            self._stay.settle(
+                self._item, ItemState.REPORTED, "its end was not seen in its share of the time that is left"
+            )
         elif self._killed:
             self._lost(LifecycleError("main still runs after SIGKILL", remedy="look at the node: the process is stuck"))
         else:

@@ -109,7 +109,7 @@ class Scenario:
     account: str = ""
     deleted: bool = False
     stuck: bool = False
-    seconds: float = 120.0
+    seconds: float = 240.0
 
 
 @dataclass(frozen=True, slots=True)

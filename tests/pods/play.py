@@ -19,7 +19,7 @@ PATIENCE = 120.0
 """Seconds for what a busy machine does at its own pace."""
 
 GO = "/tmp/go"
-_AWAIT_JOURNAL = "until [ -s /tmp/argo/wait.journal.jsonl ]; do sleep 0.1; done"
+_AWAIT_JOURNAL = "until grep -qs 'main runs' /tmp/argo/wait.journal.jsonl; do sleep 0.1; done"
 
 _USR2 = "kill -s USR2 $(pidof argoexec)"
 """The v2.3 controller's words, in ``sh -c`` (spec 1.9)."""
@@ -69,7 +69,7 @@ class Play:
         )
 
     def await_wait(self) -> None:
-        """Block until ``wait`` is at work: it hears signals, and has seen what its runtime sees of main."""
+        """Block until ``wait`` is at work: it hears signals, and has found main."""
         self.await_started("wait")
         code, output = self.namespace.exec(self.case.pod, "wait", ["sh", "-c", _AWAIT_JOURNAL])
         assert code == 0, output
