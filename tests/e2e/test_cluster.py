@@ -89,20 +89,17 @@ def test_a_service_account_may_do_what_it_is_granted(cluster: Cluster) -> None:
     assert here.account().get(here.pods)["items"] == []
 
 
-def test_a_service_account_may_ask_the_kubelet_once_it_is_granted(cluster: Cluster) -> None:
-    here = cluster.namespace()
-    kubelet = f"https://127.0.0.1:{cluster.kubelet_port}/pods"
+def test_a_service_account_may_ask_the_kubelet_if_it_is_granted(cluster: Cluster) -> None:
+    granted, other = cluster.namespace(), cluster.namespace()
+    granted.grant({"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}, nodes=True)
 
-    def status() -> int:
-        headers = {"Authorization": f"Bearer {here.token}"}
+    def status(token: str) -> int:
         with urllib3.PoolManager(ca_certs=str(cluster.api.ca)) as pool:
-            return pool.request("GET", kubelet, headers=headers, retries=False).status
+            url = f"https://127.0.0.1:{cluster.kubelet_port}/pods"
+            return pool.request("GET", url, headers={"Authorization": f"Bearer {token}"}, retries=False).status
 
-    assert status() == 403
-    here.grant({"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}, nodes=True)
-    here.apply(_pod("meanwhile", main="true"))  # the kubelet remembers a refusal for a second
-    here.wait_ended("meanwhile")
-    assert status() == 200
+    assert status(granted.token) == 200
+    assert status(other.token) == 403
 
 
 def test_the_service_account_token_is_in_the_pod(cluster: Cluster) -> None:
@@ -144,6 +141,7 @@ def test_a_deleted_pod_gets_its_grace(cluster: Cluster) -> None:
     here.wait_pod("deleted", lambda pod: seen.append(pod) or pod is None)
     assert seen[0]["metadata"]["deletionGracePeriodSeconds"] == 30
     assert 7 in [_terminated(pod, "main").get("exitCode") for pod in seen]
+    assert here.wait_pod("deleted", lambda pod: pod is None) is None  # at once: nothing happens to it any more
 
 
 def test_the_kernel_ends_who_takes_too_much_memory(cluster: Cluster) -> None:
