@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo test test-real bench fuzz check format diagrams lock clean
+.PHONY: help setup demo test test-real bench fuzz image check format diagrams lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -34,6 +34,10 @@ bench: $(STAMP)  ## benchmarks; every figure is a ratio
 
 fuzz: $(STAMP)  ## change archives at random for two minutes, and see that none does harm
 	$(BIN)/python -m tests.fuzz --seconds 120
+
+image: $(STAMP)  ## build/argoexec.tar, for docker load and ctr images import
+	@mkdir -p build
+	$(BIN)/python -m deploy.rootfs --image argoexec:$$($(BIN)/python -c 'from importlib.metadata import version; print(version("argoexec"))') build/argoexec.tar
 
 check: $(STAMP)  ## lint, types, import contracts, generated files
 	$(BIN)/ruff check .

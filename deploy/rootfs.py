@@ -34,7 +34,7 @@ SITE: Final = "usr/lib/argoexec"
 # ADR 0032. The kernel gives a script's process the script's name, and the interpreter's path as argv[0]: both are
 # argoexec, so that every pidof finds it. What it starts with sys.executable must have another name: the
 # controller sends SIGUSR2 to all that are called argoexec, and it kills who does not handle it. One that comes before
-# `wait` handles it is dropped here: the annotations are not read yet.
+# `wait` handles it is dropped here: the annotations have not been read yet.
 LAUNCHER: Final = f"""\
 #!/usr/libexec/argoexec -IBS
 import _signal
@@ -43,6 +43,10 @@ import sys
 _signal.signal(_signal.SIGUSR2, lambda *_: None)
 sys.executable = sys._base_executable = "/usr/bin/{PYTHON}"
 sys.path.append("/{SITE}")
+
+from lifecycle.early import begin
+
+begin()  # 50 ms before what follows is imported
 
 from lifecycle.cli import main
 
@@ -167,11 +171,9 @@ def _git(root: Path) -> None:
     inside.mkdir(parents=True)
     for name in _GIT_HELPERS:
         one = home / name
-        if one.is_symlink() or not one.exists():
-            # Within its directory it is a link to git or to another helper; later versions have built in the scripts.
-            if one.is_symlink():
-                (inside / name).symlink_to(os.readlink(one))
-        else:
+        if one.is_symlink():  # to git, or to another helper
+            (inside / name).symlink_to(os.readlink(one))
+        elif one.exists():  # the scripts are built in by later versions
             _copy(one, inside / name)
     (inside / "git").symlink_to(os.path.relpath(root / "usr/bin/git", inside))
     (root / "usr/share/git-core/templates").mkdir(parents=True)  # without it every `init` warns

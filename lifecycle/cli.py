@@ -16,6 +16,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
+from lifecycle import early
 from lifecycle.errors import InputError, LifecycleError, Unsupported
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done · 1 an error, reported · 2 bad input or usage · 3 (``run``) main failed.
     """
+    early.begin()
     _set_up_streams()
     # A switch of Go's may stand alone or as --switch=true, and never takes the next word.
     switches = {f"--{flag}" for flag in KUBECTL_SWITCHES}

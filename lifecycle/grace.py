@@ -78,7 +78,7 @@ def share_out(pod: Pod, reason: Cancelled) -> None:
             left = pod.control.time_left()
             answers.put((None if left is None else pod.clock.monotonic() - began + left,))
         except Exception as error:  # noqa: BLE001 - a thread has no caller
-            pod.journal.write("note", phase="", text=f"nobody says how much time is left: {error}")
+            pod.journal.write("note", phase="stopping", text=f"nobody says how much time is left: {error}")
             answers.put((pod.settings.grace,))
 
     pod.clock.start(ask, "time left")

@@ -121,14 +121,6 @@ class RuntimeFactory(Protocol):
 
 
 @runtime_checkable
-class EarlyRuntime(Protocol):
-    """A factory of a runtime that must see main begin, or loses it: ``wait`` starts it before all else."""
-
-    def begin(self) -> None:
-        """Begin, in the background; raises nothing."""
-
-
-@runtime_checkable
 class RootHolder(Protocol):
     """A runtime that has main's root open with everything that is mounted in it: volumes are read as main sees them."""
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import socket
+import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlencode
@@ -123,7 +124,8 @@ class ApiServer:
             BadRequest: there is no API server that could be asked.
         """
         kind: Any = cls
-        made: Self = _shared(kind, here)
+        with _MAKING:
+            made: Self = _shared(kind, here)
         return made
 
     def call(
@@ -152,7 +154,9 @@ class ApiServer:
             NotFound, Forbidden, Unauthorized, BadRequest, AlreadyExists: another attempt would end the same way.
             Conflict, Throttled, TimedOut, Unavailable: it may work.
         """
-        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        # Characters as they are: escapes would make three times as much of a text that is not English.
+        text = "" if body is None else json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+        data = text.encode(errors="replace") or None
         headers = {} if data is None else {"Content-Type": content_type}
         response = self._request(verb, path, resource, query, data, headers, within, preload=True)
         try:
@@ -292,6 +296,10 @@ class Answer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+_MAKING: Final = threading.Lock()
+"""The cache itself would let two threads that ask at the same moment each have one of its own."""
 
 
 @lru_cache(maxsize=8)

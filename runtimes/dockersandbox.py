@@ -126,13 +126,9 @@ class DockerSandbox:
         """
         cancel.check()
         self._fetch(spec, cancel)
-        query = {"name": f"{self._names}-{spec.name}"}
-        made = self._daemon.call("POST", "/containers/create", query, body=self._config(spec))["Id"]
-        self._made[spec.name] = made
-        try:
-            self._daemon.call("POST", f"/containers/{made}/start")
-        except LifecycleError as error:
-            raise self._not_started(spec, made, error) from error
+        made = self._try(spec)
+        while made is None:
+            made = self._try(spec)
         if self._echo is not None:
             self._echoes[spec.name] = self._follow(spec.name, made, self._echo)
         return Container(spec.name, made)
@@ -152,14 +148,38 @@ class DockerSandbox:
                 echo.stop()
         self._made.clear()
 
+    def _try(self, spec: ContainerSpec) -> str | None:
+        """Make and start it; ``None`` when the one whose network it was to join has ended meanwhile."""
+        network = self._network()
+        query = {"name": f"{self._names}-{spec.name}"}
+        made: str = self._daemon.call("POST", "/containers/create", query, body=self._config(spec, network))["Id"]
+        self._made[spec.name] = made
+        try:
+            self._daemon.call("POST", f"/containers/{made}/start")
+        except LifecycleError as error:
+            if not self._has_ended(network):
+                raise self._not_started(spec, made, error) from error
+            self._daemon.call("DELETE", f"/containers/{made}", {"force": 1, "v": 1})
+            return None
+        return made
+
+    def _has_ended(self, network: str) -> bool:
+        """Whether it is that of a container that does not run any more."""
+        kind, _, holder = network.partition(":")
+        if kind != "container":
+            return False
+        try:
+            return not self._daemon.inspect(holder)["State"]["Running"]
+        except NotFound:
+            return True
+
     # --- a container ----------------------------------------------------------------------------------------------
 
-    def _config(self, spec: ContainerSpec) -> dict[str, Any]:
+    def _config(self, spec: ContainerSpec, network: str) -> dict[str, Any]:
         mounts = [
             {"Type": "bind", "Source": str(one.source.absolute()), "Target": one.target, "ReadOnly": one.read_only}
             for one in spec.mounts
         ]
-        network = self._network()
         config: dict[str, Any] = {
             "Image": spec.image,
             "Env": [f"{name}={value}" for name, value in spec.env.items()],

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from lifecycle.errors import InputError, NotFound, from_os_error
 from lifecycle.ports import ExecutionControl
 from lifecycle.report import encoded
-from runtimes.inotify import Watch
 from runtimes.records import write, write_bytes
 
 if TYPE_CHECKING:
@@ -91,6 +90,8 @@ class AnnotationsFile:
         Raises:
             NotFound: the directory of the file is not there.
         """
+        from runtimes.inotify import Watch  # noqa: PLC0415 - ctypes: 4 ms that an `init` does without
+
         watched = {self.path.name, "..data", ""}
         with Watch() as watch:
             watch.add(self.path.parent)

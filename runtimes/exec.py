@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urljoin, urlsplit
 
-import websocket
-
 from lifecycle.errors import BadRequest, TimedOut, Unavailable
 from lifecycle.network import broken
 
@@ -33,7 +31,7 @@ _ERROR: Final = 3
 _KEPT: Final = 4096
 """Bytes of output that are kept: enough for what a shell complains of."""
 _REDIRECTS: Final = 3
-_STATUS: Final = 1.0
+_STATUS: Final = 3.0
 """Seconds between output and Status: docker never tells the one of a command that died with its container."""
 
 
@@ -61,7 +59,7 @@ def run(
         resource: as RBAC calls it, for messages; the verb is ``get`` (ADR 21).
         query: which container, and which streams.
         argv: program and arguments.
-        seconds: for all of it, and one from its first output on. A command that still runs goes on without us.
+        seconds: for all of it, and three from its first output on. A command that still runs goes on without us.
 
     Raises:
         NotFound, Forbidden, Unauthorized, BadRequest: as :meth:`ApiServer.call`; the handshake was refused.
@@ -76,6 +74,8 @@ def run(
 
 def _followed(socket: Any, where: str, until: float) -> Finished:
     """Read what it writes, up to the Status."""
+    import websocket  # noqa: PLC0415 - 15 ms: most pods signal nobody
+
     output = b""
     while True:
         try:
@@ -124,6 +124,8 @@ def _connected(server: ApiServer, url: str, path: str, resource: str, until: flo
 
     It knows the request by a token in the URL: our own is not for it.
     """
+    import websocket  # noqa: PLC0415 - as above
+
     where, first = f"exec {path}", urlsplit(url)
     for _ in range(_REDIRECTS):
         here = urlsplit(url)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import codecs
 import json
 import logging
+import re
 import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from weakref import WeakSet
 
 from lifecycle.errors import Forbidden, InputError, LifecycleError, NotFound, Unauthorized, Unavailable, classify
 from lifecycle.ports import Container
@@ -37,6 +39,9 @@ HOST, PORT, INSECURE = "ARGO_KUBELET_HOST", "ARGO_KUBELET_PORT", "ARGO_KUBELET_I
 
 _FIRST, _CAP, _FACTOR = 0.1, 5.0, 1.5
 """Seconds between two looks at the node's pods; what it says of a container's end is 1 or 2 s old."""
+
+
+_BEGIN: Final = re.compile(r'"items"\s*:\s*(\[|null)')
 
 
 class Kubelet(ApiServer):
@@ -236,6 +241,7 @@ class _End:
         self.error: LifecycleError | None = None
         self._over = False
         self._changed = threading.Condition()
+        self._listening: WeakSet[Cancel] = WeakSet()
         self._follow: Callable[[], None] = lambda: runtime.follow(container)
         threading.Thread(target=self._run, name=f"log of {container.name}", daemon=True).start()
 
@@ -246,7 +252,9 @@ class _End:
             Cancelled: the token was set.
             LifecycleError: the log cannot be followed, or not any more.
         """
-        cancel.listen(self._wake)
+        if cancel not in self._listening:  # it keeps its listeners: once is enough
+            self._listening.add(cancel)
+            cancel.listen(self._wake)
         with self._changed:
             self._changed.wait_for(lambda: self._over or cancel.reason is not None, timeout)
         cancel.check()
@@ -278,10 +286,12 @@ def _items(chunks: Iterator[bytes]) -> Iterator[dict[str, Any]]:
     for chunk in chunks:
         text += utf8.decode(chunk)
         if not begun:
-            _, found, rest = text.partition(_BEGIN)
-            if not found:
+            found = _BEGIN.search(text)
+            if found is None:
                 continue
-            text, begun = rest, True
+            if found[1] == "null":
+                return
+            text, begun = text[found.end() :], True
         while (text := text.lstrip(", \r\n\t")).startswith("{"):
             try:
                 item, end = decoder.raw_decode(text)
@@ -291,9 +301,4 @@ def _items(chunks: Iterator[bytes]) -> Iterator[dict[str, Any]]:
             text = text[end:]
         if text.startswith("]"):
             return
-    if begun or _EMPTY not in text:
-        raise Unavailable("the kubelet's list of pods breaks off, or is none")
-
-
-_BEGIN: Final = '"items":['
-_EMPTY: Final = '"items":null'
+    raise Unavailable("the kubelet's list of pods breaks off, or is none")

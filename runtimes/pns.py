@@ -6,7 +6,6 @@ it holds from before main's program runs until after its end. What /proc does no
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import select
@@ -29,7 +28,7 @@ from runtimes.exits import exit_code
 from runtimes.held import open_regular, open_tree
 from runtimes.podlog import PodLog
 from runtimes.processes import refusal
-from runtimes.scan import Scan
+from runtimes.scan import Scan, begun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +56,6 @@ class NamespaceRuntime:
     """The containers of this pod, as processes."""
 
     reads_base_layer: ClassVar[bool] = True
-    _begun: ClassVar[Scan | None] = None
 
     def __init__(self, watch: PodWatch | None, output: PodLog | None, scan: Scan | None = None) -> None:
         """Look for main from now on.
@@ -80,24 +78,13 @@ class NamespaceRuntime:
         self._said: set[str] = set()
 
     @classmethod
-    def begin(cls) -> None:
-        """Look for main from now on, before anything else is imported or asked: it may live for 5 ms.
-
-        What keeps it from being seen is :meth:`from_pod`'s to say.
-        """
-        with contextlib.suppress(LifecycleError):
-            cls._begun = Scan()
-            cls._begun.begin()
-
-    @classmethod
     def from_pod(cls, here: Surroundings) -> Self:
         """The runtime of ``ARGO_CONTAINER_RUNTIME_EXECUTOR=pns``; it looks for main from now on, if not yet.
 
         Raises:
             BadRequest: the containers of the pod do not share a process namespace.
         """
-        scan, cls._begun = cls._begun or Scan(), None
-        scan.begin()
+        scan = begun()
         from runtimes.api import ApiServer  # noqa: PLC0415 - 60 ms, in which main may have ended
         from runtimes.pods import PodWatch  # noqa: PLC0415
 
@@ -308,9 +295,8 @@ class NamespaceRuntime:
         remedy = "save them from a volume, let main run for a moment longer, or choose the executor docker"
         if ours is not None and not ours.may_trace:
             remedy += "; with the capability SYS_PTRACE, wait holds it before main's command runs"
-        raise Unsupported(
-            f"the files of {container.name} cannot be read: it ended before its root could be held", remedy=remedy
-        )
+        why = "it had ended when it was looked for" if main is None else "it ended before its root was its own"
+        raise Unsupported(f"the files of {container.name} cannot be read: {why}", remedy=remedy)
 
     def open_output(self, container: Container, *, combined: bool) -> BinaryIO:
         """What the container wrote, to its end, in the order it came: the pod's log does not tell stderr apart.

@@ -119,12 +119,17 @@ class PodWatch(ObjectWatch[PodState]):
             InputError, BadRequest: as :meth:`ApiServer.of`.
         """
         kind: Any = cls
-        made: Self = _shared(kind, here)
+        with _MAKING:
+            made: Self = _shared(kind, here)
         return made
 
     def await_main(self, cancel: Cancel, patience: float = PATIENCE) -> ContainerState:
         """As the function of this name."""
         return await_main(self, cancel, patience)
+
+
+_MAKING: Final = threading.Lock()
+"""The cache itself would let two threads that ask at the same moment each have one of its own."""
 
 
 @lru_cache(maxsize=8)

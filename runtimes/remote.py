@@ -88,6 +88,9 @@ class RemoteRuntime(ABC):
     def open_output(self, container: Container, *, combined: bool) -> BinaryIO:
         """The container's log as it is kept on the node, byte by byte; stderr is in it, whatever is asked for.
 
+        It is no more than the node keeps of it: containerd's is rotated at 10 MiB (the kubelet's containerLogMaxSize),
+        and docker has replaced bytes that are no UTF-8.
+
         Raises:
             NotFound: there is no such container, or it has not started.
             Forbidden, Unauthorized, Transient: it cannot be read.

@@ -11,20 +11,18 @@ import os
 import select
 import threading
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
-from lifecycle.beneath import open_beneath
-from lifecycle.errors import LifecycleError, from_os_error
-from runtimes.inotify import Watch
 from runtimes.processes import Processes
-from runtimes.records import Process
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
+    from lifecycle.errors import LifecycleError
+    from runtimes.inotify import Watch
     from runtimes.processes import Status
 
-HOSTS: Final = Path("/etc/hosts")
+HOSTS: Final = "/etc/hosts"
 """One file in all containers of a pod; the kubelet writes it anew just before it makes each container."""
 
 _TIGHT: Final = 2
@@ -37,7 +35,6 @@ _SETTLED: Final = 3
 """Looks by which a refusal stands: for a moment of execve(2) a process is nobody's yet."""
 
 
-@dataclass(slots=True, eq=False)
 class Found:
     """The first process of a container, and what is held of it.
 
@@ -53,18 +50,19 @@ class Found:
         refused: looks that the kernel did not allow.
     """
 
-    pid: int
-    start: int
-    pidfd: int
-    ids: tuple[str, ...]
-    status: Status
-    name: str = ""
-    root: int | None = None
-    mounts: int | None = None
-    settled: bool = False
-    refused: int = 0
-    _moved: bool = field(default=False, repr=False)
-    """The root has become another one: it was the node's, and is the container's now."""
+    def __init__(self, pid: int, start: int, pidfd: int, ids: tuple[str, ...], status: Status) -> None:
+        self.pid = pid
+        self.start = start
+        self.pidfd = pidfd
+        self.ids = ids
+        self.status = status
+        self.name = ""
+        self.root: int | None = None
+        self.mounts: int | None = None
+        self.settled = False
+        self.refused = 0
+        # The root has become another one: it was the node's, and is the container's now.
+        self._moved = False
 
     @property
     def ended(self) -> bool:
@@ -119,7 +117,7 @@ class Found:
                 return False
             self._moved |= not same
         # Only a process that is still there was the one that was opened: its number cannot have been given to another.
-        if self.ended and Process.of(self.pid) not in {None, Process(self.pid, self.start)}:
+        if self.ended and processes.start(self.pid) not in {None, self.start}:
             os.close(root)
             os.close(mounts)
             return False
@@ -154,7 +152,7 @@ class Scan:
         failure: why it does not look any more.
     """
 
-    def __init__(self, processes: Processes | None = None, hosts: Path = HOSTS) -> None:
+    def __init__(self, processes: Processes | None = None, hosts: str = HOSTS) -> None:
         """Nothing is looked at yet.
 
         Raises:
@@ -248,16 +246,21 @@ class Scan:
         return new
 
     def _add(self, pid: int) -> bool:
-        process = Process.of(pid)
-        if process is None or pid in {1, self._own}:
-            return False
-        if any(one.pid == pid and one.start == process.start for one in self._found):
+        start = self.processes.start(pid)
+        if start is None or pid in {1, self._own} or any((one.pid, one.start) == (pid, start) for one in self._found):
             return False
         status = self.processes.status(pid)
-        if status is None or status.parent != 0 or (pidfd := process.open()) is None:
+        if status is None or status.parent != 0:
+            return False
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return False
+        if self.processes.start(pid) != start:  # now that the number is held, it cannot change under us
+            os.close(pidfd)
             return False
         ids = self.processes.container_ids(pid)
-        one = Found(pid, process.start, pidfd, ids, status)
+        one = Found(pid, start, pidfd, ids, status)
         if self._is_joined(one):
             os.close(pidfd)
             return False
@@ -280,6 +283,7 @@ class Scan:
         return time.monotonic() < self._urgent_until
 
     def _run(self) -> None:
+        self.look()
         hosts = _watch(self._hosts)
         poller = select.poll()
         poller.register(self._wake, select.POLLIN)
@@ -289,6 +293,8 @@ class Scan:
             try:
                 self.look()
             except OSError as error:  # no descriptor is left, or /proc hides processes (hidepid)
+                from lifecycle.errors import from_os_error  # noqa: PLC0415
+
                 with self.changed:
                     self.failure = from_os_error(error)
                     self.changed.notify_all()
@@ -304,6 +310,33 @@ class Scan:
             hosts.close()
 
 
+_begun: list[Scan] = []
+
+
+def begin() -> None:
+    """Look for main from now on, before anything else is imported or asked: it may live for 5 ms.
+
+    What keeps it from being seen is told by whoever asks :func:`begun`.
+    """
+    try:
+        scan = Scan()
+        scan.begin()
+    except Exception:  # noqa: BLE001 - nothing of the lifecycle is imported yet: see begun()
+        return
+    _begun.append(scan)
+
+
+def begun() -> Scan:
+    """The scan that looks since :func:`begin`, or from now on.
+
+    Raises:
+        BadRequest: the containers of the pod cannot be seen from here.
+    """
+    scan = _begun.pop() if _begun else Scan()
+    scan.begin()
+    return scan
+
+
 def _open_last_pid(processes: Processes) -> int | None:
     """Where the kernel tells the last process id that was given out in this namespace; ``None`` where it does not."""
     try:
@@ -312,14 +345,19 @@ def _open_last_pid(processes: Processes) -> int | None:
         return None
 
 
-def _watch(path: Path) -> Watch | None:
+def _watch(path: str) -> Watch | None:
     """Changes of a file, where it can be watched."""
+    from pathlib import Path  # noqa: PLC0415 - after the first look
+
+    from lifecycle.errors import LifecycleError  # noqa: PLC0415
+    from runtimes.inotify import Watch  # noqa: PLC0415
+
     try:
         watch = Watch()
     except LifecycleError:
         return None
     try:
-        watch.add_file(path)
+        watch.add_file(Path(path))
     except LifecycleError:
         watch.close()
         return None
@@ -336,12 +374,14 @@ def _namespace(processes: Processes, pid: int) -> tuple[int, int] | None:
 
 def _has_our_hosts(root: int) -> bool:
     """Whether a root is one of this pod: all have the same /etc/hosts, by kubelet's mount."""
+    from lifecycle.beneath import open_beneath  # noqa: PLC0415 - after the first look
+
     try:
-        fd = open_beneath(root, str(HOSTS), os.O_PATH)
+        fd = open_beneath(root, HOSTS, os.O_PATH)
     except OSError:
         return False
     try:
-        return os.path.samestat(os.fstat(fd), HOSTS.stat())
+        return os.path.samestat(os.fstat(fd), os.stat(HOSTS))
     except OSError:
         return False
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lifecycle.errors import AlreadyExists, BadRequest, LifecycleError, NotFound, Transient, Unavailable
@@ -15,19 +14,16 @@ if TYPE_CHECKING:
     from lifecycle.ports import Report, Surroundings
     from runtimes.thispod import ThisPod
 
-log = logging.getLogger("argoexec")
-
 _UNKNOWN: Final = 8 * 1024
-"""Bytes left for the annotations of a pod that does not show them: those of the controller, of Istio and of Multus
-together have 2 to 4 KiB."""
+"""Bytes left for the annotations of a pod that does not show them; a guess that was too small costs an attempt."""
 _MESSAGE: Final = 4096
 """Bytes of the longest message of a report."""
 _SMALLER: Final = "save large parameters as artifacts, and report fewer artifacts"
 
 API: Final = "argoproj.io/v1alpha1"
 RESULT_ROOM: Final = 1024 * 1024
-"""Bytes of a task result's outputs. etcd takes 1.5 MiB for an object, managed fields and all (measured: see ADR 29);
-the controller copies them into the workflow, which has the same limit and much else in it."""
+"""Bytes of a task result's outputs. etcd took 1572192 of them (ADR 29); the controller copies them into the workflow,
+which has the same limit and much else in it."""
 
 
 class LessRoom(Transient):

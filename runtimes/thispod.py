@@ -48,11 +48,12 @@ class ThisPod:
     def watched(self) -> PodState | None:
         """As the runtime's watch saw it last; ``None`` without one, and without a request."""
         # Whoever watches has imported it, and whoever has not shall not pay for it.
-        pods = sys.modules.get("runtimes.pods")
-        if pods is None:
+        # Another thread may be in the middle of that: then the module is there, and what is in it is not.
+        watch = getattr(sys.modules.get("runtimes.pods"), "PodWatch", None)
+        if watch is None:
             return None
         try:
-            state: PodState | None = pods.PodWatch.of(self.here).seen
+            state: PodState | None = watch.of(self.here).seen
         except LifecycleError:  # there is no API server to watch it by
             return None
         return state

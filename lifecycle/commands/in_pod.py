@@ -20,7 +20,7 @@ from lifecycle.files import LocalFiles, PodFiles
 from lifecycle.journal import FileJournal
 from lifecycle.outcome import MESSAGE_LIMIT, Failure, clip
 from lifecycle.policy import parse_duration
-from lifecycle.ports import EarlyRuntime, Surroundings
+from lifecycle.ports import Surroundings
 from lifecycle.stopping import arm_deadline, handle_signals, held_back
 from lifecycle.table import Verdict
 from lifecycle.template import Template
@@ -91,8 +91,6 @@ def _pod(
     here = surroundings(name, args, environ)
     runtime_name = environ.get("ARGO_CONTAINER_RUNTIME_EXECUTOR") or "docker"
     runtime: RuntimeFactory = registry.resolve("runtime", runtime_name)
-    if table.name == "wait" and isinstance(runtime, EarlyRuntime):
-        runtime.begin()
     clock = SystemClock()
     local = environ.get("ARGOEXEC_LOCAL_POD")
     # The termination message is this module's, not the control plane's: it is left also when no report can be sent.

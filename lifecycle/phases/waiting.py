@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lifecycle.clock import Cancel, deadline_exceeded, terminated
 from lifecycle.context import ControlChanged, Stop
-from lifecycle.errors import Cancelled, LifecycleError, Terminated, Transient, Unavailable, classify
+from lifecycle.errors import Cancelled, LifecycleError, Transient, Unavailable, classify
 from lifecycle.grace import GraceKnown
 from lifecycle.outcome import OOM_KILLED, Failure, ItemState
 from lifecycle.unreachable import refuse
@@ -84,7 +84,7 @@ class _Watch:
         self._detached = False
         self._done = False
         self._reason: Cancelled | None = None
-        self._unwanted = False
+        self._unwanted = self._by_signal = False
         self._reading = self._read_again = False
         self._main: Container | None = None
         self._killed = False
@@ -279,6 +279,7 @@ class _Watch:
             self._give_up_by(now + (TO_BE_FOUND if self._pod.stops else TO_START))
         if self._reason is None:
             self._reason = reason
+            self._by_signal = self._pod.stops > 0 and not self._unwanted
             self._pod.record.cancelled = reason
             self._pod.journal.write("note", phase=self._stay.phase.state, text=f"stopping main: {reason}")
             if not self._unwanted:
@@ -295,9 +296,8 @@ class _Watch:
         if grace is None:
             return
         if self._kill_at is not None and self._pod.stops < 2:
-            # A deadline that came before it has begun main's grace already.
-            ours = isinstance(self._reason, Terminated) and self._pod.stops > 0
-            self._kill_at = grace.main_until if ours else min(self._kill_at, grace.main_until)
+            # Main's grace has begun already if something else came before the signal.
+            self._kill_at = grace.main_until if self._by_signal else min(self._kill_at, grace.main_until)
         if self._give_up_at is not None:
             self._give_up_by(grace.main_until if self._main is None else grace.gone_until)
 
@@ -317,10 +317,13 @@ class _Watch:
             self._stay.settle(self._item, ItemState.ABANDONED, "main never ran")
         elif self._main is None:
             self._lost(Unavailable(f"main was not found: {trouble}", remedy=trouble.remedy if trouble else ""))
-        elif self._killed and self._pod.grace is not None:
-            # The kubelet tells nobody of a container's end before all of a deleted pod have ended, `wait` among them.
+        elif self._pod.grace is not None:
+            # Some kubelets tell of no container's end before all of a deleted pod have ended, `wait` among them, and
+            # they kill main without us.
             self._done = True
-            self._stay.settle(self._item, ItemState.REPORTED, "killed; its end was not seen in the time that is left")
+            self._stay.settle(
+                self._item, ItemState.REPORTED, "its end was not seen in its share of the time that is left"
+            )
         elif self._killed:
             self._lost(LifecycleError("main still runs after SIGKILL", remedy="look at the node: the process is stuck"))
         else:

@@ -51,6 +51,11 @@ def _reason(pod: Any) -> Any:
     return container(pod, "main").get("state", {}).get("waiting", {}).get("reason")
 
 
+def _established(definition: Any) -> bool:
+    conditions = (definition or {}).get("status", {}).get("conditions") or ()
+    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+
+
 def _running(pod: Any) -> bool:
     return "running" in container(pod, "main").get("state", {})
 
@@ -84,20 +89,17 @@ def test_a_service_account_may_do_what_it_is_granted(cluster: Cluster) -> None:
     assert here.account().get(here.pods)["items"] == []
 
 
-def test_a_service_account_may_ask_the_kubelet_once_it_is_granted(cluster: Cluster) -> None:
-    here = cluster.namespace()
-    kubelet = f"https://127.0.0.1:{cluster.kubelet_port}/pods"
+def test_a_service_account_may_ask_the_kubelet_if_it_is_granted(cluster: Cluster) -> None:
+    granted, other = cluster.namespace(), cluster.namespace()
+    granted.grant({"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}, nodes=True)
 
-    def status() -> int:
-        headers = {"Authorization": f"Bearer {here.token}"}
+    def status(token: str) -> int:
         with urllib3.PoolManager(ca_certs=str(cluster.api.ca)) as pool:
-            return pool.request("GET", kubelet, headers=headers, retries=False).status
+            url = f"https://127.0.0.1:{cluster.kubelet_port}/pods"
+            return pool.request("GET", url, headers={"Authorization": f"Bearer {token}"}, retries=False).status
 
-    assert status() == 403
-    here.grant({"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}, nodes=True)
-    here.apply(_pod("meanwhile", main="true"))  # the kubelet remembers a refusal for a second
-    here.wait_ended("meanwhile")
-    assert status() == 200
+    assert status(granted.token) == 200
+    assert status(other.token) == 403
 
 
 def test_the_service_account_token_is_in_the_pod(cluster: Cluster) -> None:
@@ -139,6 +141,7 @@ def test_a_deleted_pod_gets_its_grace(cluster: Cluster) -> None:
     here.wait_pod("deleted", lambda pod: seen.append(pod) or pod is None)
     assert seen[0]["metadata"]["deletionGracePeriodSeconds"] == 30
     assert 7 in [_terminated(pod, "main").get("exitCode") for pod in seen]
+    assert here.wait_pod("deleted", lambda pod: pod is None) is None  # at once: nothing happens to it any more
 
 
 def test_the_kernel_ends_who_takes_too_much_memory(cluster: Cluster) -> None:
@@ -178,6 +181,26 @@ def test_cgroups_are_those_of_a_real_node(cluster: Cluster) -> None:
     identity = container(pod, "main")["containerID"].rpartition("/")[2]
     memory = next(line for line in here.logs("cgroups", "main").decode().splitlines() if ":memory:" in line)
     assert memory.endswith(f"/kubepods/besteffort/pod{made['metadata']['uid']}/{identity}")
+
+
+def test_a_custom_resource_is_made_and_patched(cluster: Cluster) -> None:
+    names = {"kind": "Thing", "listKind": "ThingList", "plural": "things", "singular": "thing"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "things.test.example"},
+        "spec": {"group": "test.example", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+    cluster.apply(definition)
+    kinds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    cluster.api.wait(kinds, "things.test.example", _established)
+    here = cluster.namespace()
+    made = here.apply({"apiVersion": "test.example/v1", "kind": "Thing", "metadata": {"name": "one"}, "a": {"b": "c"}})
+    path = f"/apis/test.example/v1/namespaces/{here.name}/things/one"
+    assert cluster.api.patch(path, {"a": {"d": "e"}})["a"] == {"b": "c", "d": "e"}
+    assert cluster.api.get(path)["metadata"]["uid"] == made["metadata"]["uid"]
 
 
 def test_requests_are_counted_by_who_asks(cluster: Cluster) -> None:

@@ -624,6 +624,17 @@ def test_a_report_that_cannot_be_delivered_is_an_error_and_the_kubelet_is_told(l
     assert long_running.termination_log.read_text().startswith("terminated by SIGTERM; annotating: report: ")
 
 
+def test_a_docker_socket_that_is_not_there_is_reported_and_nothing_hangs(controlled, tmp_path):
+    controlled.lay_out(outputs=SAVES, archiveLocation=controlled.archive_location(), container=shell("true", **V))
+    there = tmp_path / "docker.sock"
+
+    controlled.wait(status=1, ARGO_CONTAINER_RUNTIME_EXECUTOR="docker", DOCKER_HOST=f"unix://{there}")
+
+    for told in (controlled.message, controlled.termination_log.read_text()):
+        assert told.startswith("waiting: main: ")
+        assert str(there) in told
+
+
 def test_main_that_ignores_term_is_killed_after_the_grace(controlled):
     controlled.lay_out(
         outputs=SAVES, archiveLocation=controlled.archive_location(),

@@ -162,6 +162,12 @@ def test_containers_share_a_network_that_is_the_pod_s_own(run):
     assert found != {os.readlink("/proc/self/ns/net")}
 
 
+def test_sidecars_that_end_at_once_take_no_network_with_them(run):
+    quick = [{"name": f"quick-{number}", **container("true")} for number in range(4)]
+
+    assert run({"sidecars": quick, "container": container("true")}, ARGOEXEC_DOCKER_NETWORK="none")["exitCode"] == 0
+
+
 def test_a_main_that_fails_is_failed_and_what_it_left_is_saved(run):
     result = run({
         "container": container("echo 1 > /tmp/n; exit 3"),

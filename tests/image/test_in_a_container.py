@@ -98,6 +98,21 @@ def test_git_clones_over_https_with_submodules(executor, local_pod, githttp, git
     assert (pod.loaded("a") / "inner/file-5").exists()
 
 
+def test_git_clones_over_ssh(executor, local_pod, sshd, tmp_path):
+    repository = Repository.filled(tmp_path / "ssh.git")
+    (tmp_path / "secrets/deploy").mkdir(parents=True)
+    (tmp_path / "secrets/deploy/key").write_text(sshd.key)
+    config = {"repo": f"{sshd.url}{repository.path}", "sshPrivateKeySecret": {"name": "deploy", "key": "key"}}
+    pod = local_pod(inputs={"artifacts": [{"name": "a", "path": "/a", "git": config}]})
+    known = ("--volume", f"{sshd.known_hosts}:/etc/ssh/ssh_known_hosts:ro")
+    secrets = ("--volume", f"{tmp_path}/secrets:/secrets:ro", "--env", "ARGOEXEC_SECRETS=/secrets")
+    strict = ("--read-only", "--tmpfs", "/tmp", "--network", "host")
+
+    executor.run(*pod.command("init"), options=(*strict, *pod.options, *known, *secrets))
+
+    assert (pod.loaded("a") / "file-5").exists()
+
+
 def test_every_library_can_be_imported(executor):
     """What was left out is needed by nobody, and every shared library is there."""
     modules = (

@@ -94,11 +94,11 @@ def test_the_same_sources_give_the_same_bytes(executor_rootfs, tmp_path):
 
 
 def test_debians_own_interpreter_can_be_inside(dockerd, tmp_path):
-    """Its standard library is split, its library is in the program, and its prefix is the machine's."""
+    """Its standard library is split, its library is in the program, and its prefix is the machine's.
+
+    It may be of another version than this run's wheels, of which `version` needs none.
+    """
     python = needs("Debian's python3", "/usr/bin/python3")
-    version = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True,
-                             check=True).stdout.split()  # fmt: skip
-    assert [int(one) for one in version] == list(sys.version_info[:2]), "the wheels of this run are of another version"
     site = Path(importlib.util.find_spec("packaging").origin).parents[1]
     image, hosts = tmp_path / "image", tmp_path / "hosts"
     hosts.write_text("git.example.org ssh-ed25519 AAAA\n")

@@ -109,7 +109,7 @@ class Scenario:
     account: str = ""
     deleted: bool = False
     stuck: bool = False
-    seconds: float = 120.0
+    seconds: float = 240.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +163,6 @@ class Case:
         own = self.home if self.contract == "v2.3" else {}
         shown = {"name": name, "path": path} if path else {"name": name, "archiveLogs": True}
         return shown | {"s3": own | {"key": self.key(file)}} | more
-
-    def result(self, text: str) -> Json:
-        """The Outputs of a template that has only its stdout."""
-        return {"result": text}
 
 
 Entry = tuple[str, str, int, str]

@@ -96,8 +96,7 @@ class Fleet:
         began = time.monotonic()
         followed: list[threading.Thread] = []
         try:
-            options = case.options()
-            manifest = layout.pod(case.scenario.template(case), _owned(options, self.workflow_uid))
+            manifest = layout.pod(case.scenario.template(case), _owned(case.options(), self.workflow_uid))
             seen.pod = self.namespace.apply(manifest)
             if case.scenario.deleted:  # its logs go with it
                 followed = [self._follow(seen, name) for name in ("wait", "main")]
@@ -109,7 +108,10 @@ class Fleet:
         seen.seconds = time.monotonic() - began
         for thread in followed:
             thread.join(10)
-        self._look(seen)
+        try:
+            self._look(seen)
+        except Exception as error:
+            seen.error = seen.error or f"{type(error).__name__}: {error}"
         with contextlib.suppress(Refused):
             self.namespace.delete_pod(case.pod, 0)
         return seen
@@ -128,7 +130,16 @@ class Fleet:
                     seen.pod = event["object"]
                     if event["type"] == "DELETED" or (not case.scenario.deleted and _ended(seen)):
                         return
+            if self._is_gone(case):  # between two watches
+                return
         raise TimeoutError(f"{case.pod} has not ended after {case.scenario.seconds:g} s")
+
+    def _is_gone(self, case: Case) -> bool:
+        try:
+            self.namespace.pod(case.pod)
+        except Refused as error:
+            return error.status == 404
+        return False
 
     def _look(self, seen: Seen) -> None:
         case = seen.case

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PATIENCE = 120.0
 """Seconds for what a busy machine does at its own pace."""
 
+GO = "/tmp/go"
+_AWAIT_JOURNAL = "until grep -qs 'main runs' /tmp/argo/wait.journal.jsonl; do sleep 0.1; done"
+
 _USR2 = "kill -s USR2 $(pidof argoexec)"
 """The v2.3 controller's words, in ``sh -c`` (spec 1.9)."""
 
@@ -64,6 +67,19 @@ class Play:
         self.namespace.wait_pod(
             self.case.pod, lambda pod: "terminated" in container(pod, name).get("state", {}), PATIENCE
         )
+
+    def await_wait(self) -> None:
+        """Block until ``wait`` is at work: it hears signals, and has found main."""
+        self.await_started("wait")
+        code, output = self.namespace.exec(self.case.pod, "wait", ["sh", "-c", _AWAIT_JOURNAL])
+        assert code == 0, output
+
+    def let_go(self) -> None:
+        """Let a main go on that waits for :data:`GO`, now that ``wait`` is at work."""
+        self.await_wait()
+        self.await_started()
+        code, output = self.namespace.exec(self.case.pod, "main", ["touch", GO])
+        assert code == 0, output
 
     def push_deadline(self, deadline: str = ZERO_TIME, *, tell: bool = True) -> None:
         """Another workflow deadline in the pod's annotation, as controllers until v3.1 do it; zero terminates.

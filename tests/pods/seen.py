@@ -84,7 +84,9 @@ class Seen:
             yield self.error
         codes = {"init": expected.init, "wait": expected.wait, "main": expected.main, **expected.others}
         for name, code in codes.items():
-            if code is not None and self.code(name) != code:
+            # A kubelet may forget a deleted pod before it has written down how its containers ended.
+            unknown = self.case.scenario.deleted and self.code(name) is None
+            if code is not None and self.code(name) != code and not unknown:
                 yield f"{name} exited with {self.code(name)}, not with {code}"
         if expected.reason and self.ended("main").get("reason") != expected.reason:
             yield f"main ended for {self.ended('main').get('reason')}, not for {expected.reason}"
@@ -115,7 +117,7 @@ class Seen:
 def _same(found: Any, wanted: Any, *, ordered: bool) -> bool:
     """Equal; ``...`` stands for anything. The order of keys counts where the text itself is compared."""
     if wanted is ...:
-        return found is not None
+        return True
     if isinstance(wanted, dict) and isinstance(found, dict):
         if ordered and list(found) != list(wanted):
             return False

@@ -10,6 +10,7 @@ from tests.pods.scenarios import parameter
 
 if TYPE_CHECKING:
     from tests.pods.play import Play
+    from tests.pods.seen import Seen
 
 GRACE = {"ARGO_TERMINATION_GRACE_PERIOD_SECONDS": "3"}
 """Seconds between TERM and KILL, by the controller's ``executor.env``."""
@@ -136,6 +137,7 @@ def _terminate_by_file(play: Play) -> None:
 def _delete(grace: int) -> Any:
     def during(play: Play) -> None:
         play.await_line("ready")
+        play.await_wait()
         play.delete(grace)
 
     return during
@@ -146,6 +148,16 @@ def _deleted(_: Case) -> Expected:
     return Expected(main=7, outputs=parameter("stopped"), message=None)
 
 
+def _deleted_at_once(_: Case) -> Expected:
+    """Two seconds, which is the kubelet's least, are enough or are not: nothing is half reported."""
+
+    def whole_or_nothing(seen: Seen) -> None:
+        assert seen.outputs in (None, parameter("stopped"))
+        assert seen.outputs or seen.code("wait") != 0
+
+    return Expected(wait=None, main=None, outputs=..., message=None, also=whole_or_nothing)
+
+
 # --- the kernel -------------------------------------------------------------------------------------------------------
 
 
@@ -153,6 +165,10 @@ def _out_of_memory(case: Case) -> Json:
     template = _with("echo x > /work/p; exec tail /dev/zero", case)
     template["container"]["resources"] = {"limits": {"memory": "32Mi"}}
     return template
+
+
+def _out_of_memory_expected(_: Case) -> Expected:
+    return Expected(main=137, reason="OOMKilled", outputs=parameter("x"), message=("OOMKilled", "limits.memory"))
 
 
 SCENARIOS = (
@@ -183,12 +199,10 @@ SCENARIOS = (
     Scenario("terminated", _stoppable, _stopped("terminated"), _terminate, contracts=STORED, every_contract=True),
     Scenario("terminated-by-file", _stoppable, _stopped("terminated"), _terminate_by_file, contracts=STORED),
     Scenario("deleted", _stoppable, _deleted, _delete(30), deleted=True),
-    Scenario("deleted-at-once", _stoppable, _deleted, _delete(1), deleted=True),
+    Scenario("deleted-at-once", _stoppable, _deleted_at_once, _delete(1), deleted=True),
     Scenario(
         "out-of-memory",
         _out_of_memory,
-        lambda _: Expected(main=137, reason="OOMKilled", outputs=parameter("x")),
+        _out_of_memory_expected,
     ),
 )  # fmt: skip
-
-__all__ = ["SCENARIOS"]

@@ -11,14 +11,13 @@ import pytest
 
 from lifecycle.clock import NEVER
 from lifecycle.ports import Container, ContainerSpec, ExitStatus, Mount
-from runtimes import credentials
 from runtimes.local import LocalRuntime
 from runtimes.sandbox import LocalSandbox
-from tests.runtimes.controller import Controller
-from tests.servers.httpd import Httpd
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.servers.httpd import Httpd
 
 HANGS = 60.0
 """Seconds after which a test that waits for output has failed; nothing takes a tenth of it."""
@@ -77,6 +76,8 @@ class LocalPod:
 @pytest.fixture
 def api(certificate: tuple[Path, Path]):
     """A scripted API server."""
+    from tests.servers.httpd import Httpd
+
     with Httpd(certificate) as server:
         yield server
 
@@ -84,6 +85,9 @@ def api(certificate: tuple[Path, Path]):
 @pytest.fixture
 def controller(api: Httpd, certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What lays out a pod whose service account is known to the scripted API server."""
+    from runtimes import credentials
+    from tests.runtimes.controller import Controller
+
     account = tmp_path / "account"
     account.mkdir()
     (account / "token").write_text("p0d")

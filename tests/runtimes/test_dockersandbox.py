@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -88,3 +90,26 @@ def test_a_pull_ends_at_once_when_the_run_is_cancelled(daemon, sandbox):
 
     with pytest.raises(Terminated):
         sandbox.start(IMAGE, cancel)
+
+
+def test_a_container_whose_network_has_ended_meanwhile_is_made_again(daemon, sandbox):
+    name = sandbox._names
+    daemon.on("/v1.41/info", Answer(body=b"{}"))
+    daemon.on("/v1.41/networks/bridge", Answer(body=b"{}"))
+    daemon.on(f"/v1.41/images/{IMAGE.image}/json", Answer(body=b"{}"))
+    filters = quote_plus(json.dumps({"label": [f"{key}={value}" for key, value in sandbox._labels.items()]}))
+    held = [{"Id": "holder", "Created": 1, "Labels": {}}]
+    listing = f"/v1.41/containers/json?all=0&filters={filters}"
+    daemon.on(listing, Answer(body=json.dumps(held).encode()), Answer(body=b"[]"))
+    daemon.on(
+        f"/v1.41/containers/create?name={name}-main", Answer(201, b'{"Id": "first"}'), Answer(201, b'{"Id": "second"}')
+    )
+    daemon.on("/v1.41/containers/first/start", Answer(409, b'{"message": "cannot join"}'))
+    daemon.on("/v1.41/containers/holder/json", Answer(body=b'{"State": {"Running": false}}'))
+    daemon.on("/v1.41/containers/first?force=1&v=1", Answer(204))
+    daemon.on("/v1.41/containers/second/start", Answer(204))
+
+    assert sandbox.start(IMAGE).id == "second"
+    made = [json.loads(one.body) for one in daemon.requests if "/create?name" in one.target]
+    assert [one["HostConfig"]["NetworkMode"] for one in made] == ["container:holder", "bridge"]
+    assert [one.get("Hostname") for one in made] == [None, "pod-1"]

@@ -48,27 +48,41 @@ class _Kubelet(RuntimeConformance):
     base_layer = separates_stderr = False
 
     @pytest.fixture
-    def pod(self, kubernetes_docker: Cluster, here: Namespace, tmp_path: Path, request) -> Iterator[ClusterPod]:
-        environ = {"ARGO_KUBELET_HOST": "127.0.0.1", "ARGO_KUBELET_PORT": str(kubernetes_docker.kubelet_port)}
+    def pod(self, cluster: Cluster, here: Namespace, tmp_path: Path, request) -> Iterator[ClusterPod]:
+        environ = {"ARGO_KUBELET_HOST": "127.0.0.1", "ARGO_KUBELET_PORT": str(cluster.kubelet_port)}
         with running(
-            kubernetes_docker, here, tmp_path, KubeletRuntime, environ, _names(request), shareProcessNamespace=True
+            cluster, here, tmp_path, KubeletRuntime, environ, _names(request), shareProcessNamespace=True
         ) as pod:
             yield pod
 
 
 class TestKubeletRuntime(_Kubelet):
+    """Over containerd."""
+
     @pytest.fixture(scope="class")
     @classmethod
-    def here(cls, kubernetes_docker: Cluster) -> Namespace:
-        here = kubernetes_docker.namespace(POD_RULES)
+    def cluster(cls, kubernetes_containerd: Cluster) -> Cluster:
+        return kubernetes_containerd
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def here(cls, cluster: Cluster) -> Namespace:
+        here = cluster.namespace(POD_RULES)
         here.grant(NODE_RULES, nodes=True)
         return here
 
 
 class TestKubeletRuntimeThatMayNotWatch(_Kubelet):
+    """Over docker."""
+
     @pytest.fixture(scope="class")
     @classmethod
-    def here(cls, kubernetes_docker: Cluster) -> Namespace:
-        here = kubernetes_docker.namespace()
+    def cluster(cls, kubernetes_docker: Cluster) -> Cluster:
+        return kubernetes_docker
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def here(cls, cluster: Cluster) -> Namespace:
+        here = cluster.namespace()
         here.grant(NODE_RULES, nodes=True)
         return here

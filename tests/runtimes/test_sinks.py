@@ -46,6 +46,10 @@ def result(**metadata):
     }
 
 
+def compact(value):
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
 @pytest.fixture
 def warnings(caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("argoexec"), "propagate", True)  # a test of the command line ends it
@@ -77,7 +81,7 @@ def test_up_to_v3_2_a_report_is_one_merge_patch_of_the_pods_annotations(api, con
     [request] = api.requests
     assert (request.method, request.target) == ("PATCH", POD)
     assert request.headers["Content-Type"] == "application/merge-patch+json"
-    assert request.body == json.dumps({"metadata": {"annotations": annotations}}, separators=(",", ":")).encode()
+    assert request.body == compact({"metadata": {"annotations": annotations}})
 
 
 def test_from_v3_3_a_report_is_a_task_result(api, controller):
@@ -87,7 +91,7 @@ def test_from_v3_3_a_report_is_a_task_result(api, controller):
     [request] = api.requests
     assert (request.method, request.target) == ("POST", RESULTS)
     assert request.headers["Content-Type"] == "application/json"
-    assert request.body == json.dumps(result(), separators=(",", ":")).encode()
+    assert request.body == compact(result())
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _EVERYWHERE = frozenset(
     {"Namespace", "Node", "PersistentVolume", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
 )
+_GRANTED = 30.0
+"""Seconds until a role is felt; it takes milliseconds."""
 _PATCH = "application/merge-patch+json"
 
 
@@ -77,7 +79,10 @@ class Api:
         return self.call("POST", collection(manifest, namespace), manifest)
 
     def watch(self, path: str, timeout: float, **query: Any) -> Iterator[dict[str, Any]]:
-        """The objects there, as events of type ADDED, then what happens to them, until ``timeout`` (seconds)."""
+        """What happens to the objects, until ``timeout`` (seconds); first those that are there, as ADDED.
+
+        With a ``resourceVersion``: only what happens after it.
+        """
         query |= {"watch": "true", "timeoutSeconds": max(1, int(timeout))}
         answer = self._pool.request(
             "GET",
@@ -97,12 +102,12 @@ class Api:
             answer.close()
 
     def wait(self, path: str, name: str, test: Callable[[Any], object], timeout: float = 60) -> Any:
-        """The object, as soon as ``test`` is true of it; ``None`` is what a deleted one is.
+        """The object, as soon as ``test`` is true of it.
 
         Args:
             path: of its collection.
             name: its own.
-            test: gets the object as JSON, or None once it is deleted.
+            test: gets the object as JSON, or None while there is none.
             timeout: seconds.
 
         Raises:
@@ -111,8 +116,15 @@ class Api:
         until = time.monotonic() + timeout
         last: Any = None
         while (left := until - time.monotonic()) > 0:
+            found = self.get(path, fieldSelector=f"metadata.name={name}")
+            last = next(iter(found["items"]), None)
+            if test(last):
+                return last
+            version = found["metadata"]["resourceVersion"]
             try:
-                for event in self.watch(path, left, fieldSelector=f"metadata.name={name}"):
+                for event in self.watch(path, left, fieldSelector=f"metadata.name={name}", resourceVersion=version):
+                    if event["type"] == "ERROR":  # the version is too old: list again
+                        break
                     last = None if event["type"] == "DELETED" else event["object"]
                     if test(last):
                         return last
@@ -174,7 +186,7 @@ class Namespace:
         return Api(self.api.url, self.api.ca, self.token)
 
     def grant(self, *rules: Mapping[str, Sequence[str]], nodes: bool = False) -> None:
-        """Allow the service account something more.
+        """Allow the service account something more; it may once this returns.
 
         Args:
             rules: as in a Role: apiGroups, resources, verbs.
@@ -190,6 +202,29 @@ class Namespace:
         reference = {"apiGroup": group, "kind": kind, "name": role["metadata"]["name"]}
         binding = {"apiVersion": f"{group}/v1", "kind": f"{kind}Binding", "metadata": meta}
         self.api.apply(binding | {"subjects": [subject], "roleRef": reference}, self.name)
+        until = time.monotonic() + _GRANTED
+        while not all(self._may(rule, "" if nodes else self.name) for rule in rules):
+            if time.monotonic() > until:
+                raise TimeoutError(f"{rules} is granted, and not to be felt after {_GRANTED} s")
+
+    def _may(self, rule: Mapping[str, Sequence[str]], namespace: str) -> bool:
+        """Whether the server's authorizer, which hears of roles by a watch of its own, has heard of this one."""
+        resource, _, subresource = rule["resources"][-1].partition("/")
+        asked = {
+            "namespace": namespace,
+            "group": rule["apiGroups"][-1],
+            "resource": resource,
+            "subresource": subresource,
+            "verb": rule["verbs"][-1],
+        }
+        user = f"system:serviceaccount:{self.name}:default"
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {"user": user, "resourceAttributes": asked},
+        }
+        answer = self.api.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return bool(answer["status"]["allowed"])
 
     def apply(self, manifest: Mapping[str, Any]) -> Any:
         """Create an object; a pod gets the defaults that it needs here."""
@@ -206,7 +241,7 @@ class Namespace:
         return self.api.delete(f"{self.pods}/{name}", **({} if grace is None else {"gracePeriodSeconds": grace}))
 
     def wait_pod(self, name: str, test: Callable[[Any], object], timeout: float = 60) -> Any:
-        """The pod as soon as ``test`` is true of it (None once it is deleted); see :meth:`Api.wait`."""
+        """The pod as soon as ``test`` is true of it (None while there is none); see :meth:`Api.wait`."""
         return self.api.wait(self.pods, name, test, timeout)
 
     def wait_ended(self, name: str, timeout: float = 60) -> Any:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.servers import enclosure
 from tests.servers.process import Daemon, needs, started_process
 
 if TYPE_CHECKING:
@@ -59,17 +60,19 @@ def started(directory: Path) -> Iterator[Dockerd]:
     """
     one = Dockerd(directory / "s")
     environment = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
-    try:
-        with started_process(command(one, directory), directory / "log", environment, path=one.socket):
-            one.load(BUSYBOX, busybox(), "ENV PATH=/bin")
-            try:
-                yield one
-            finally:
-                running = one.docker("ps", "-aq").decode().split()
-                if running:
-                    one.docker("rm", "-f", *running)
-    finally:
-        _unmount(directory)
+    with enclosure.cgroup() as own:
+        argv = command(one, directory, f"--cgroup-parent={own}/docker")
+        try:
+            with started_process(argv, directory / "log", environment, path=one.socket):
+                one.load(BUSYBOX, busybox(), "ENV PATH=/bin")
+                try:
+                    yield one
+                finally:
+                    running = one.docker("ps", "-aq").decode().split()
+                    if running:
+                        one.docker("rm", "-f", *running)
+        finally:
+            _unmount(directory)
 
 
 def command(one: Dockerd, directory: Path, *options: str) -> Sequence[str | Path]:

@@ -70,7 +70,8 @@ def opened(directory: Path, pause: Path) -> Iterator[Enclosure]:
         pause: a program that waits and reaps, as the first of a PID namespace has to.
 
     Raises:
-        RuntimeError: the kernel refuses, or does not let go of a cgroup.
+        RuntimeError: the kernel refuses.
+        OSError: somebody is left in the cgroup.
     """
     setpriv = needs("namespaces", "setpriv", "unshare", "nsenter", "mount")
     (directory / "var-log").mkdir(parents=True)
@@ -78,36 +79,50 @@ def opened(directory: Path, pause: Path) -> Iterator[Enclosure]:
         file = directory / "sysctls" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{value}\n")
-    _sweep()
-    cgroup = f"{_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
     argv = [
         # Killed with us: the kernel then kills whatever is inside, and the mounts go with the last of it.
         setpriv, "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL",
         "--propagation", "slave", "--mount-proc", "sh", "-c", _OPEN, "sh", directory, pause,
     ]  # fmt: skip
     log = directory / "enclosure.log"
-    with log.open("wb") as file:
-        outer = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
-    init = 0
+    with cgroup() as own:
+        with log.open("wb") as file:
+            outer = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+        init = 0
 
-    def ask() -> None:
-        nonlocal init
-        [init] = map(int, Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split())
-        if os.readlink(f"/proc/{init}/exe") != str(pause):
-            raise OSError("it still mounts")
+        def ask() -> None:
+            nonlocal init
+            [init] = map(int, Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split())
+            if os.readlink(f"/proc/{init}/exe") != os.path.realpath(pause):
+                raise OSError("it still mounts")
 
+        try:
+            await_ready("the enclosure", [outer], [log], ask, (OSError, ValueError))
+            yield Enclosure(init, own)
+        finally:
+            if init:  # its exit waits for that of everybody inside
+                os.kill(init, signal.SIGKILL)
+            else:
+                outer.kill()
+            outer.wait()
+
+
+@contextlib.contextmanager
+def cgroup() -> Iterator[str]:
+    """A cgroup of our own in every hierarchy, by its path; nobody may be inside at the end."""
+    for hierarchy in _hierarchies():
+        _sweep(hierarchy)
+    name = f"{_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
-        await_ready("the enclosure", [outer], [log], ask, (OSError, ValueError))
-        _make(cgroup)
-        yield Enclosure(init, f"/{cgroup}")
-    finally:
-        if init:  # its exit waits for that of everybody inside
-            os.kill(init, signal.SIGKILL)
-        else:
-            outer.kill()
-        outer.wait()
         for hierarchy in _hierarchies():
-            _remove(hierarchy / cgroup)
+            (hierarchy / name).mkdir()
+            for file in ("cpuset.cpus", "cpuset.mems"):  # empty in a new one of version 1: nothing could run in it
+                if (hierarchy / file).exists() and not (hierarchy / name / file).read_text().strip():
+                    (hierarchy / name / file).write_text((hierarchy / file).read_text())
+        yield f"/{name}"
+    finally:
+        for hierarchy in _hierarchies():
+            _remove(hierarchy / name)
 
 
 def _hierarchies() -> list[Path]:
@@ -116,25 +131,16 @@ def _hierarchies() -> list[Path]:
     return [Path(point) for _, point, kind, *_ in mounts if kind in {"cgroup", "cgroup2"}]
 
 
-def _sweep() -> None:
+def _sweep(hierarchy: Path) -> None:
     """Remove what a killed run has left: cgroups without a process, made by one that is no more."""
-    for hierarchy in _hierarchies():
-        for directory in hierarchy.glob(f"{_PREFIX}*-*"):
-            maker = directory.name.removeprefix(_PREFIX).partition("-")[0]
-            if maker.isdigit() and not Path("/proc", maker).exists():
-                with contextlib.suppress(OSError):  # two runs sweep, or somebody is inside after all
-                    _remove(directory)
-
-
-def _make(cgroup: str) -> None:
-    for hierarchy in _hierarchies():
-        (hierarchy / cgroup).mkdir()
-        for name in ("cpuset.cpus", "cpuset.mems"):  # empty in a new one of version 1: nothing could run in it
-            if (hierarchy / name).exists() and not (hierarchy / cgroup / name).read_text().strip():
-                (hierarchy / cgroup / name).write_text((hierarchy / name).read_text())
+    for directory in hierarchy.glob(f"{_PREFIX}*-*"):
+        maker = directory.name.removeprefix(_PREFIX).partition("-")[0]
+        if maker.isdigit() and not Path("/proc", maker).exists():
+            with contextlib.suppress(OSError):  # two runs sweep, or somebody is inside after all
+                _remove(directory)
 
 
 def _remove(top: Path) -> None:
-    """Nobody is inside any more; only directories can be removed, the innermost first."""
+    """Only directories can be removed, the innermost first."""
     for directory, _, _ in os.walk(top, topdown=False):
         os.rmdir(directory)

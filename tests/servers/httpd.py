@@ -76,15 +76,27 @@ class Httpd(Loopback):
         """The answer to a request."""
         with self._lock:
             self.requests.append(request)
-            self._asked.notify_all()
             script = self.scripts.get(request.target) or [Answer(404, b"no such page")]
             self.asked[request.target] += 1
+            self._asked.notify_all()
             return script[min(self.asked[request.target], len(script)) - 1]
 
     def await_requests(self, count: int) -> None:
         """Until it has been asked so often; bounded."""
         with self._asked:
             assert self._asked.wait_for(lambda: len(self.requests) >= count, 30)
+
+    def await_hanging(self) -> None:
+        """Until a script has come to its last answer, if there is one whose last answer hangs; bounded.
+
+        A client that is about to connect when a server goes leaves a socket behind (CPython's ssl).
+        """
+        last = {target: len(script) for target, script in self.scripts.items() if script[-1].hangs}
+        with self._asked:
+            reached = self._asked.wait_for(
+                lambda: not last or any(self.asked[one] >= count for one, count in last.items()), 30
+            )
+        assert reached
 
     def answers_early(self, target: str) -> bool:
         """Whether the next answer to a target does not wait for the body."""

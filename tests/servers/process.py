@@ -111,7 +111,7 @@ def started_process(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.02)
             if process.returncode is not None or time.monotonic() > until:
-                raise RuntimeError(f"{argv[0]} does not come up:\n{log.read_text(errors='replace')[-2000:]}")
+                raise RuntimeError(f"{argv[0]} does not come up, see {log}:\n{log.read_text(errors='replace')[-2000:]}")
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -126,7 +126,7 @@ def test_a_main_that_ended_before_wait_began_has_an_exit_code_and_no_files(pod):
     container = agent.find_main(NEVER)
 
     assert agent.wait(container, NEVER).code == 4
-    with pytest.raises(Unsupported, match="ended before its root could be held"):
+    with pytest.raises(Unsupported, match="had ended when it was looked for"):
         agent.open_file(container, "/tmp/file")
     assert ["outputs can be saved from volumes only" in line for line in agent.said()] == [True]
 
