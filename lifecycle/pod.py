@@ -135,6 +135,3 @@ POD = Table(
 
 INIT_TABLE = POD.segment(INIT, about="argoexec init: prepares the inputs")
 WAIT_TABLE = POD.segment(WAIT, about="argoexec wait: waits for main and saves what it made")
-
-TABLES = {table.name: table for table in (POD, INIT_TABLE, WAIT_TABLE)}
-"""Every table there is, by name: what ``argoexec diagram`` draws."""

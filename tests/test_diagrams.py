@@ -21,8 +21,9 @@ from diagrams.text import clean, duration, fit, width, wrap
 from diagrams.way import Way
 from lifecycle.commands import diagram
 from lifecycle.errors import InputError
-from lifecycle.pod import POD, TABLES
+from lifecycle.pod import POD
 from lifecycle.table import END, Event, Table, Verdict
+from lifecycle.tables import TABLES
 
 if TYPE_CHECKING:
     from pathlib import Path

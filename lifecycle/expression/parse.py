@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
 from lifecycle.expression.errors import ExpressionError
+from lifecycle.expression.grammar import GRAMMAR
 from lifecycle.expression.nodes import (
     Array,
     Binary,
@@ -72,8 +72,7 @@ def parse(text: str) -> Node:
 
 @lru_cache(maxsize=1)
 def _grammar() -> Lark:
-    grammar = Path(__file__).with_name("grammar.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=True)
+    return Lark(GRAMMAR, parser="lalr", propagate_positions=True, maybe_placeholders=True)
 
 
 def _unexpected(text: str, error: UnexpectedInput) -> ExpressionError:

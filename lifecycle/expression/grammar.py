@@ -1,6 +1,9 @@
-// The grammar of expr-lang. Operators come as a flat chain; their precedences are a table in parse.py, as in the
-// original, because a pipe takes all that stands before it and lets any operator follow.
+"""The grammar of expr-lang, for lark. Operators come as a flat chain: their precedences are a table in
+:mod:`~lifecycle.expression.parse`, as in the original, because a pipe takes all that stands before it and lets any
+operator follow.
+"""
 
+GRAMMAR = r"""
 start: expr
 
 ?expr: "let" NAME "=" expr ";" expr          -> let
@@ -70,3 +73,4 @@ RAW: /`[^`]*`/
 %ignore /[ \t\r\n]+/
 %ignore /\/\/[^\n]*/
 %ignore /\/\*[\s\S]*?\*\//
+"""
