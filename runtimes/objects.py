@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lifecycle.errors import BadRequest, InputError, LifecycleError
 from lifecycle.network import broken
-from runtimes.api import MERGE_PATCH, ApiServer
+from runtimes.api import MERGE_PATCH, ApiServer, Conflict
 from runtimes.objectwatch import ObjectWatch
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class ClusterObjects:
             options["content_type"] = _CONTENT[change.strategy]
         elif change.action == "apply":
             options["force_conflicts"] = "true" if change.force else None
+            return self._applied(change, resource, namespace, options)
         elif change.action == "replace":
             options["body"] = self._versioned(change, resource, namespace)
         return self._asked(change.action, resource, change.name, namespace, **options)
@@ -181,6 +182,15 @@ class ClusterObjects:
             if change.validation:
                 query.append(("fieldValidation", change.validation))
         return query
+
+    def _applied(self, change: Change, resource: Any, namespace: str | None, options: dict[str, Any]) -> dict[str, Any]:
+        """A conflict of an apply is one of owners: it would be there at the next attempt, too."""
+        try:
+            return self._asked("apply", resource, change.name, namespace, **options)
+        except Conflict as error:
+            raise BadRequest(
+                error.message, remedy="another manager owns these fields: --force-conflicts takes them over"
+            ) from error
 
     def _versioned(self, change: Change, resource: Any, namespace: str | None) -> dict[str, Any]:
         """A replacement with the version of what it replaces: some kinds insist on it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lifecycle import condition
+from lifecycle.clock import terminated
+from lifecycle.context import ControlChanged, Stop
 from lifecycle.errors import NotFound, Permanent
 from lifecycle.outcome import ItemState
 from lifecycle.stay import Task
@@ -41,4 +43,21 @@ def watch(pod: Pod, stay: Stay) -> None:
                 "it has been deleted while it was waited for", remedy="see who deletes it, such as a ttl or an owner"
             ) from error
 
+    pod.clock.start(lambda: _heed(pod), "execution control")
     stay.perform(Task(item, work, ItemState.DONE))
+
+
+def _heed(pod: Pod) -> None:
+    """SIGUSR2: the controller has changed the execution control, and may want an end (v2.10 to v3.0)."""
+    while True:
+        event = pod.inbox.get(None)
+        if isinstance(event, Stop):
+            return
+        if isinstance(event, ControlChanged):
+            try:
+                control = pod.control.execution()
+            except Exception as error:  # noqa: BLE001 - a thread has no caller, and the object is waited for all the same
+                pod.journal.write("note", phase="watching", text=f"the execution control cannot be read: {error}")
+                continue
+            if control.terminate:
+                pod.stop(terminated())

@@ -24,7 +24,12 @@ RULES = (
 CREATE = {
     "name": "t",
     "inputs": {},
-    "outputs": {"parameters": [{"name": "made", "valueFrom": {"jsonPath": "{.metadata.name}"}}]},
+    "outputs": {
+        "parameters": [
+            {"name": "made", "valueFrom": {"jsonPath": "{.metadata.name}"}},
+            {"name": "data", "valueFrom": {"jqFilter": ".data"}},
+        ]
+    },
     "resource": {
         "action": "create",
         "successCondition": "data.ready=yes",
@@ -73,8 +78,9 @@ def test_a_resource_template_s_pod_creates_waits_and_reports(namespace: Namespac
     code, outputs, message = Alone(namespace, "creates", CREATE, "resource", "create").end()
 
     assert (code, message) == (0, "")
-    [parameter] = outputs["parameters"]
-    found = namespace.api.get(f"/api/v1/namespaces/{namespace.name}/configmaps/{parameter['value']}")
+    made, data = (parameter["value"] for parameter in outputs["parameters"])
+    assert json.loads(data) == {"ready": "yes"}
+    found = namespace.api.get(f"/api/v1/namespaces/{namespace.name}/configmaps/{made}")
     assert found["data"] == {"ready": "yes"}
     assert found["metadata"]["generateName"] == "made-"
 

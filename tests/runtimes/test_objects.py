@@ -10,11 +10,11 @@ import pytest
 
 from lifecycle import registry
 from lifecycle.clock import SystemClock, terminated
-from lifecycle.context import Pod
+from lifecycle.context import ControlChanged, Pod
 from lifecycle.engine import Engine
 from lifecycle.files import PodFiles
 from lifecycle.journal import MemoryJournal
-from lifecycle.ports import Surroundings
+from lifecycle.ports import ExecutionControl, Surroundings
 from lifecycle.resource import RESOURCE
 from lifecycle.table import Verdict
 from lifecycle.template import Template
@@ -160,7 +160,9 @@ def test_fields_of_another_manager_are_a_conflict_unless_they_are_taken_over(ste
     step.run({"action": "apply", "manifest": manifest("contested"), "flags": ["--field-manager=other"]})
     asked = {"action": "apply", "manifest": manifest("contested", "x: mine")}
 
-    assert "409" in step.fail(asked | {"flags": []})
+    message = step.fail(asked)
+    assert "409" in message
+    assert "--force-conflicts takes them over" in message
     step.run(asked | {"flags": ["--force-conflicts"]})
     assert step.stored("configmaps", "contested")["data"] == {"x": "mine"}
 
@@ -228,7 +230,7 @@ def test_a_kind_with_an_irregular_plural_is_found_by_discovery(step: Step):
         },
     }
     api = step.cluster.api
-    api.call("create", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+    api.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
     api.wait(
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
         "oxen.example.com",
@@ -320,6 +322,15 @@ def test_a_watch_goes_on_when_the_api_server_is_back(step: Step, waiting):
 def test_a_wish_to_stop_ends_the_wait(waiting):
     pod, thread, verdicts = waiting
     pod.stop(terminated())
+    thread.join(60)
+
+    assert verdicts == [Verdict.TERMINATED]
+
+
+def test_the_zero_deadline_and_its_signal_end_the_wait(waiting):
+    pod, thread, verdicts = waiting
+    pod.control.control = ExecutionControl(terminate=True)
+    pod.inbox.put(ControlChanged())
     thread.join(60)
 
     assert verdicts == [Verdict.TERMINATED]
