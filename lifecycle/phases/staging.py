@@ -44,7 +44,7 @@ def stage_manifest(pod: Pod, stay: Stay) -> None:
     for note in order.notes:
         stay.note(note)
     if text:
-        _write(stay, "manifest", pod.files.manifest, text.decode(errors="replace"), 0o644)
+        _write(stay, "manifest", pod.files.manifest, text.decode(errors="replace"), 0o600)  # it may be a Secret
 
 
 def _write(stay: Stay, kind: str, path: Path, text: str, mode: int) -> None:
