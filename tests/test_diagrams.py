@@ -457,7 +457,7 @@ def test_the_command_takes_the_table_of_the_journal(tmp_path: Path, capsys: pyte
 def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no table 'pdo'") as caught:
         run("pdo")
-    assert caught.value.remedy == "there are: pod, init, wait"
+    assert caught.value.remedy == "there are: pod, init, wait, resource, data"
     with pytest.raises(InputError, match="no diagram format 'png'"):
         run("--format", "png")
     header = failing()[0]

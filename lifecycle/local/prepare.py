@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lifecycle import registry
+from lifecycle import manifest, registry
 from lifecycle.data import DATA
 from lifecycle.errors import InputError, LifecycleError, Unsupported
 from lifecycle.local import arguments, stores, workflow
@@ -20,6 +20,7 @@ from lifecycle.local.layout import Layout, lay_out
 from lifecycle.local.paths import is_directory, mode_of
 from lifecycle.local.substitution import substitute, template_variables, workflow_variables
 from lifecycle.location import of_artifact, relocated
+from lifecycle.phases import listing
 from lifecycle.pod import POD
 from lifecycle.resource import RESOURCE
 from lifecycle.template import Template
@@ -107,6 +108,7 @@ def prepare(request: Request, environ: Mapping[str, str], now: datetime, rng: ra
     raw = arguments.bind(chosen, flags, archive, lambda value: with_workflow(value, chosen.place))
     raw = _substituted(raw | {"archiveLocation": archive}, known, chosen.place)
     template = Template(arguments.with_flags(raw, flags), place=chosen.place)
+    _check_alone(template, chosen.place)
     _check_drivers(template, secrets or workdir, chosen.place)
     of_pod = {key: with_workflow(spec[key], f"{chosen.workflow.place}.{key}") for key in _SUBSTITUTED if key in spec}
     layout = lay_out(
@@ -172,6 +174,19 @@ def _check_writable(path: Path, place: str) -> None:
     parent = next(one for one in (path, *path.parents) if mode_of(one, place) is not None)
     if not os.access(parent, os.W_OK | os.X_OK) or not is_directory(parent, place):
         raise InputError(f"nothing can be made in {parent}", place=place, remedy="name another place")
+
+
+def _check_alone(template: Template, place: str) -> None:
+    """Judge what the executor does by itself, as its first phase will: to a person here it is bad input."""
+    try:
+        if template.main is not None:
+            return
+        if "data" in template.raw:
+            listing.judge(template)
+        elif isinstance(resource := template.raw.get("resource"), dict) and not resource.get("manifestFrom"):
+            manifest.read(template, str(resource.get("action") or ""), str(resource.get("manifest") or "").encode())
+    except InputError as error:
+        raise InputError(error.message.replace("$", place, 1), remedy=error.remedy) from error
 
 
 def _check_drivers(template: Template, secrets: Path, place: str) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lifecycle.context import Pod
     from lifecycle.location import Location
     from lifecycle.stay import Stay
+    from lifecycle.template import Template
 
 LISTED = 1_000_000
 """Keys of one source; their list is in memory as a whole, about 150 MiB."""
@@ -22,15 +23,9 @@ LISTING_TYPES = ("s3", "gcs", "oss", "azure", "hdfs", "fsspec", "plugin")
 
 
 def list_source(pod: Pod, stay: Stay) -> None:
-    """List the source. Expressions that cannot be parsed are found before anything is asked of a store."""
-    from lifecycle.expression import parse  # noqa: PLC0415 - lark: only `data` templates pay for it
-
-    for number, expression in enumerate(expressions(pod)):
-        try:
-            parse(expression)
-        except InputError as error:
-            raise InputError(error.message, place=place_of(number), remedy=error.remedy) from error
-    source = _source(pod)
+    """List the source. What is wrong with the template is found before anything is asked of a store."""
+    judge(pod.template)
+    source = _source(pod.template)
     item = stay.item("source", source[0])
 
     def work() -> None:
@@ -46,14 +41,30 @@ def list_source(pod: Pod, stay: Stay) -> None:
     stay.perform(Task(item, work, ItemState.LOADED))
 
 
-def expressions(pod: Pod) -> list[str]:
+def judge(template: Template) -> None:
+    """All that can be said of a `data` template before it is run.
+
+    Raises:
+        InputError: there is no source with a listing, or an expression cannot be parsed.
+    """
+    from lifecycle.expression import parse  # noqa: PLC0415 - lark: only `data` templates pay for it
+
+    _source(template)
+    for number, expression in enumerate(expressions(template)):
+        try:
+            parse(expression)
+        except InputError as error:
+            raise InputError(error.message, place=place_of(number), remedy=error.remedy) from error
+
+
+def expressions(template: Template) -> list[str]:
     """Those of the template's transformations, in their order.
 
     Raises:
         InputError: one is not there.
     """
     found = []
-    for number, step in enumerate(_data(pod).get("transformation") or []):
+    for number, step in enumerate(_data(template).get("transformation") or []):
         expression = step.get("expression") if isinstance(step, dict) else None
         if not isinstance(expression, str) or not expression.strip():
             raise InputError("an expression is needed", place=place_of(number))
@@ -66,20 +77,20 @@ def place_of(number: int) -> str:
     return f"$.data.transformation[{number}].expression"
 
 
-def _data(pod: Pod) -> dict[str, Any]:
-    found = pod.template.raw.get("data")
+def _data(template: Template) -> dict[str, Any]:
+    found = template.raw.get("data")
     if not isinstance(found, dict):
         raise InputError("the template is no `data` template", place="$.data")
     return found
 
 
-def _source(pod: Pod) -> tuple[str, Location]:
+def _source(template: Template) -> tuple[str, Location]:
     place = "$.data.source.artifactPaths"
-    raw = (_data(pod).get("source") or {}).get("artifactPaths")
+    raw = (_data(template).get("source") or {}).get("artifactPaths")
     if not isinstance(raw, dict):
         raise InputError("a source is needed", place=place, remedy="name an artifact's location, such as `s3`")
     # A key-only artifact is completed by the archive location; upstream lists an empty bucket (spec 7.1 #16).
-    found = locations.of_artifact(locations.relocated(raw, pod.template.archive_location), place=place)
+    found = locations.of_artifact(locations.relocated(raw, template.archive_location), place=place)
     if found is None:
         raise InputError("it names no location", place=place, remedy="such as `s3: {bucket: …}`")
     if found.type not in LISTING_TYPES:

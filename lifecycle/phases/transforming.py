@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def transform(pod: Pod, stay: Stay) -> None:
     """Evaluate one after another; the last value as JSON is the result."""
-    for number, expression in enumerate(expressions(pod)):
+    for number, expression in enumerate(expressions(pod.template)):
         item = stay.item("expression", str(number))
         stay.perform(Task(item, lambda n=number, e=expression: _evaluate(pod, stay, n, e), ItemState.DONE))  # type: ignore[misc]
         if item.state is not ItemState.DONE:

@@ -29,12 +29,13 @@ def test_a_directory_is_listed_and_transformed(runner: Runner):
     assert [phase["phase"] for phase in result["lifecycle"]] == ["listing", "transforming", "annotating"]
 
 
-def test_an_expression_that_is_wrong_is_an_error_that_points_at_the_column(runner: Runner):
+def test_an_expression_that_is_wrong_is_bad_input_and_nothing_is_written(runner: Runner):
     source = {"fsspec": {"url": f"file://{runner.directory}"}}
-    result = runner.run(template(source, "filter(data, {# endsWith})"), status=1)
+    program = runner.start(template(source, "filter(data, {# endsWith})")).end(2)
 
-    assert result["phase"] == "Error"
-    assert "$.data.transformation[0].expression: column 25: unexpected '}'" in result["message"]
+    wanted = "$.spec.templates[0].data.transformation[0].expression: column 25: unexpected '}'"
+    assert wanted in program.stderr
+    assert not (runner.directory / ".argoexec").exists()
 
 
 @pytest.mark.server("seaweedfs")
