@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lifecycle.journal import Journal
     from lifecycle.location import Location
     from lifecycle.manifest import Order
+    from lifecycle.objects import Objects
     from lifecycle.ports import (
         Container,
         ContainerSpec,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         Driver,
         ExecutionControl,
         ExitStatus,
-        Objects,
         Runtime,
         Sandbox,
     )

@@ -13,7 +13,7 @@ from lifecycle.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lifecycle.ports import Change
+    from lifecycle.objects import Change
 
 _PROPAGATION: Final = {
     "background": "Background", "true": "Background", "foreground": "Foreground", "orphan": "Orphan", "false": "Orphan",

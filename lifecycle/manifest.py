@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lifecycle import condition
 from lifecycle.errors import InputError
 from lifecycle.flags import read as read_flags
-from lifecycle.ports import Change
+from lifecycle.objects import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from lifecycle.clock import Cancel
-    from lifecycle.ports import Change, Surroundings
+    from lifecycle.objects import Change
+    from lifecycle.ports import Surroundings
 
 _TIMEOUT: Final = (10.0, 60.0)
 """Seconds to connect, and between two pieces of the answer; the client has none of its own."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from lifecycle.expression import functions
+from lifecycle.expression.collections import array
 from lifecycle.expression.errors import ExpressionError, Refused
 from lifecycle.expression.nodes import (
     Array,
@@ -282,7 +283,7 @@ class _Evaluation:
     def _predicated(self, node: Call) -> Any:
         work, least, most = PREDICATES[node.name]
         self._count(node, least, most)
-        values = functions.array(self.value(node.arguments[0]), node.name)
+        values = array(self.value(node.arguments[0]), node.name)
         if len(node.arguments) == 1:
             return total(values) if node.name == "sum" else sum(self.truth(node, one) for one in values)
         rest = [self.value(one) for one in node.arguments[2:]]

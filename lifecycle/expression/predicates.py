@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from lifecycle.expression.collections import ordered
 from lifecycle.expression.errors import Refused
-from lifecycle.expression.functions import numbers, ordered
+from lifecycle.expression.functions import numbers
 from lifecycle.expression.values import kind, whole
 
 if TYPE_CHECKING:

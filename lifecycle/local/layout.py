@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from lifecycle.local.identity import Identity
     from lifecycle.local.volumes import Substitute
-    from lifecycle.template import ContainerView, VolumeMount
+    from lifecycle.view import ContainerView, VolumeMount
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _ARTIFACT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")

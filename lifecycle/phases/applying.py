@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import random
 
     from lifecycle.context import Pod
+    from lifecycle.objects import Change, Objects
     from lifecycle.outcome import Item
-    from lifecycle.ports import Change, Objects
     from lifecycle.stay import Stay
 
 _SUFFIX = 5

@@ -12,7 +12,7 @@ from lifecycle.template import text_of
 if TYPE_CHECKING:
     from lifecycle.context import Pod
     from lifecycle.stay import Stay
-    from lifecycle.template import Parameter
+    from lifecycle.view import Parameter
 
 
 def extract(pod: Pod, stay: Stay) -> None:

@@ -49,7 +49,7 @@ def deleted(world, grace, *, at=2.0):
     ("seconds", "main", "gone", "saved"),
     [(30.0, 15.0, 19.5, 25.0), (1.0, 0.5, 0.65, 0.8), (600.0, 300.0, 390.0, 595.0)],
 )
-def test_the_shares(seconds, main, gone, saved):
+def test_main_saving_and_the_report_have_their_shares_of_the_time(seconds, main, gone, saved):
     grace = Grace(100.0, seconds)
 
     assert grace.main_until == pytest.approx(100.0 + main)
@@ -270,7 +270,7 @@ def test_no_time_at_all_still_reports(world):
     assert world.clock.monotonic() == pytest.approx(2.0)
 
 
-def test_it_is_asked_once(world):
+def test_how_much_time_is_left_is_asked_once(world):
     deleted(world, 30.0)
     world.at(2.1, world.stop)
     world.main.ignores = (signal.SIGTERM,)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lifecycle.clock import Cancel
-    from lifecycle.ports import Change
+    from lifecycle.objects import Change
 
 JOB = "apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: job-}\nspec: {}\n"
 
