@@ -42,7 +42,7 @@ class Found:
         start: when it began, in clock ticks since boot: with its number, which process it is.
         pidfd: readable when it has ended.
         ids: of its container, where control groups tell.
-        name: of its container, where its environment tells.
+        name: of its container; empty where its environment has none, ``None`` where that is not known.
         status: as it was last seen.
         root: an O_PATH descriptor of its root directory; ``None`` before it is held, or after it was let go of.
         mounts: its mount namespace: as long as it is held, what is mounted below the root stays there.
@@ -56,7 +56,7 @@ class Found:
         self.pidfd = pidfd
         self.ids = ids
         self.status = status
-        self.name = ""
+        self.name: str | None = None
         self.root: int | None = None
         self.mounts: int | None = None
         self.settled = False
@@ -149,6 +149,8 @@ class Scan:
     """Looks until it is told to end; whoever waits on ``changed`` is woken when something was found.
 
     Attributes:
+        own: the first process of our own container.
+        hosts: the file that the kubelet writes.
         failure: why it does not look any more.
     """
 
@@ -160,10 +162,10 @@ class Scan:
         """
         self.changed = threading.Condition(threading.RLock())
         self.processes = processes = processes or Processes()
-        self._own = processes.own_container()
-        self._own_ids = processes.container_ids(self._own)
+        self.own = processes.own_container()
+        self._own_ids = processes.container_ids(self.own)
         self.failure: LifecycleError | None = None
-        self._hosts = hosts
+        self.hosts = hosts
         self._found: list[Found] = []
         self._known: set[int] = set()
         self._last = b""
@@ -247,7 +249,7 @@ class Scan:
 
     def _add(self, pid: int) -> bool:
         start = self.processes.start(pid)
-        if start is None or pid in {1, self._own} or any((one.pid, one.start) == (pid, start) for one in self._found):
+        if start is None or pid in {1, self.own} or any((one.pid, one.start) == (pid, start) for one in self._found):
             return False
         status = self.processes.status(pid)
         if status is None or status.parent != 0:
@@ -275,7 +277,7 @@ class Scan:
         if space is None:
             return False
         running = [other.pid for other in self._found if not other.ended]
-        return space in {_namespace(self.processes, pid) for pid in (self._own, *running)}
+        return space in {_namespace(self.processes, pid) for pid in (self.own, *running)}
 
     @property
     def urgent(self) -> bool:
@@ -283,31 +285,35 @@ class Scan:
         return time.monotonic() < self._urgent_until
 
     def _run(self) -> None:
+        try:
+            self._look_on()
+        except Exception as error:  # noqa: BLE001 - whoever waits is told: no descriptor is left, /proc hides processes
+            from lifecycle.errors import classify  # noqa: PLC0415
+
+            with self.changed:
+                self.failure = classify(error)
+                self.changed.notify_all()
+
+    def _look_on(self) -> None:
         self.look()
-        hosts = _watch(self._hosts)
+        hosts = _watch(self.hosts)
         poller = select.poll()
         poller.register(self._wake, select.POLLIN)
         if hosts is not None:
             poller.register(hosts, select.POLLIN)
-        while not self._over:
-            try:
+        try:
+            while not self._over:
                 self.look()
-            except OSError as error:  # no descriptor is left, or /proc hides processes (hidepid)
-                from lifecycle.errors import from_os_error  # noqa: PLC0415
-
-                with self.changed:
-                    self.failure = from_os_error(error)
-                    self.changed.notify_all()
-                break
-            tight = self.urgent or any(not one.settled for one in self._found)
-            for fd, _ in poller.poll(_TIGHT if tight else _SLOW):
-                if hosts is not None and fd == hosts.fileno():
-                    hosts.names()
-                    with self.changed:
-                        self._urgent_until = time.monotonic() + _URGENT
-                        self.changed.notify_all()
-        if hosts is not None:
-            hosts.close()
+                tight = self.urgent or any(not one.settled for one in self._found)
+                for fd, _ in poller.poll(_TIGHT if tight else _SLOW):
+                    if hosts is not None and fd == hosts.fileno():
+                        hosts.names()
+                        with self.changed:
+                            self._urgent_until = time.monotonic() + _URGENT
+                            self.changed.notify_all()
+        finally:
+            if hosts is not None:
+                hosts.close()
 
 
 _begun: list[Scan] = []
