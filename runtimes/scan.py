@@ -32,6 +32,8 @@ _SLOW: Final = 20
 """Milliseconds between two looks while main's image is being pulled: 0.4 % of a core."""
 _URGENT: Final = 15.0
 """Seconds that looks stay tight after the beginning, and after the kubelet has begun to make a container."""
+_FIRST: Final = 1.0
+"""Seconds that everything else is put off for main: a kubelet starts it half a second after us (ADR 26)."""
 _SETTLED: Final = 3
 """Looks by which a refusal stands: for a moment of execve(2) a process is nobody's yet."""
 
@@ -129,8 +131,11 @@ class Found:
     def _settle(self) -> bool:
         """It is over before its program was seen: what is held is all there will be."""
         changed, self.settled = not self.settled, True
-        if self.root is not None and not self._moved and self.status.sets_up and not _has_our_hosts(self.root):
-            self.let_go()  # it may be the node's: nothing of that is ever read
+        if self.root is not None and not self._moved and self.status.sets_up:
+            from runtimes.held import is_same  # noqa: PLC0415 - after the first look
+
+            if not is_same(self.root, HOSTS):  # all roots of a pod have one, by the kubelet's mount
+                self.let_go()  # it may be the node's: nothing of that is ever read
         return changed
 
     def let_go(self) -> None:
@@ -192,6 +197,13 @@ class Scan:
         self._urgent_until = time.monotonic() + _URGENT
         self._thread = threading.Thread(target=self._run, name="pns-scan", daemon=True)
         self._thread.start()
+
+    def await_first(self, timeout: float) -> bool:
+        """Block until a container's program has been seen, at most ``timeout`` seconds; whether it has."""
+        with self.changed:
+            return self.changed.wait_for(
+                lambda: self.failure is not None or any(one.settled for one in self._found), timeout
+            )
 
     def found(self) -> list[Found]:
         """What there is now, one for each container but our own, in the order they began."""
@@ -328,7 +340,8 @@ _begun: list[Scan] = []
 def begin() -> None:
     """Look for main from now on, before anything else is imported or asked: it may live for 5 ms.
 
-    What keeps it from being seen is told by whoever asks :func:`begun`.
+    Returns when it has been seen, or a second later: 200 ms of imports are all that a tenth of a processor gives in two
+    seconds, and nobody looks while they go on. What keeps it from being seen is told by whoever asks :func:`begun`.
     """
     try:
         scan = Scan()
@@ -336,6 +349,7 @@ def begin() -> None:
     except Exception:  # noqa: BLE001 - nothing of the lifecycle is imported yet: see begun()
         return
     _begun.append(scan)
+    scan.await_first(_FIRST)
 
 
 def begun() -> Scan:
@@ -382,19 +396,3 @@ def _namespace(processes: Processes, pid: int) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _has_our_hosts(root: int) -> bool:
-    """Whether a root is one of this pod: all have the same /etc/hosts, by kubelet's mount."""
-    from lifecycle.beneath import open_beneath  # noqa: PLC0415 - after the first look
-
-    try:
-        fd = open_beneath(root, HOSTS, os.O_PATH)
-    except OSError:
-        return False
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(HOSTS))
-    except OSError:
-        return False
-    finally:
-        os.close(fd)

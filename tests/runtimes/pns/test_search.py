@@ -131,6 +131,15 @@ def test_one_without_a_name_is_main_unless_the_controller_names_main(
         runtime.find_main(NEVER)
 
 
+def test_whatever_is_put_off_for_main_goes_on_when_main_is_seen_or_late(proc, hosts, child):
+    scan = Scan(Processes(str(proc)), str(hosts))
+    scan.begin()
+    assert scan.await_first(0.0) is False
+    container(proc, child, "main")
+    assert scan.await_first(1e6) is True
+    scan.close()
+
+
 def test_what_breaks_the_scan_ends_the_search(proc, hosts, monkeypatch):
     """It looks in a thread of its own, whose end nobody would notice."""
     scan = Scan(Processes(str(proc)), str(hosts))
