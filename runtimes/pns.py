@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final
 
@@ -25,6 +24,7 @@ from runtimes.exits import exit_code
 from runtimes.held import open_regular, open_tree
 from runtimes.podlog import PodLog
 from runtimes.processes import refusal
+from runtimes.readable import readable
 from runtimes.scan import Scan, begun
 from runtimes.search import Search, with_remedy
 
@@ -136,7 +136,7 @@ class NamespaceRuntime:
             if self._watch is None:
                 return ExitStatus(0, _UNKNOWN)
             return self._watch.wait_for(lambda pod: _ended(pod, container), cancel, timeout)
-        woken = _poll([process.pidfd, cancel.fileno()], timeout)
+        woken = readable([process.pidfd, cancel.fileno()], timeout)
         if process.pidfd not in woken:
             cancel.check()
             return None
@@ -277,10 +277,3 @@ def _ids(pod: PodState) -> frozenset[str]:
 def _ended(pod: PodState, container: Container) -> ExitStatus | None:
     state = pod.container(container.name)
     return state.exit_status() if state is not None and state.phase == "terminated" else None
-
-
-def _poll(fds: list[int], timeout: float | None) -> set[int]:
-    poller = select.poll()
-    for fd in fds:
-        poller.register(fd, select.POLLIN)
-    return {fd for fd, _ in poller.poll(None if timeout is None else max(0.0, timeout * 1000))}
