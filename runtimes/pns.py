@@ -145,12 +145,14 @@ class NamespaceRuntime:
     def _status(self, container: Container, process: Found, cancel: Cancel) -> ExitStatus:
         """How a process that has ended did so."""
         code = exit_code(process.pidfd)
-        if code is not None and (code != 128 + signal.SIGKILL or container.name != _MAIN):
+        # One that was last seen while its container was made may have been its maker to the end: no such command.
+        is_certain = code is not None and not process.status.sets_up
+        if code is not None and (container.name != _MAIN or (is_certain and code != 128 + signal.SIGKILL)):
             return ExitStatus(code)
         told = None
         try:
             if self._watch is not None:
-                patience = _LATE if code is None else _REASON
+                patience = _REASON if is_certain else _LATE
                 told = self._watch.wait_for(lambda pod: _ended(pod, container), cancel, patience)
         except Cancelled:
             raise
