@@ -74,17 +74,22 @@ def _settle_unreachable(pod: Pod, stay: Stay, tasks: list[Task]) -> None:
 def _small_ones_first(pod: Pod, artifacts: list[Task], paths: list[str]) -> list[Task]:
     """In the order of their bytes, those of unknown size last. Looking takes a share of the grace at most."""
     sizes: dict[int, int] = {}
-    done = pod.clock.inbox()
+    news = pod.clock.inbox()
 
     def look() -> None:
         for number, path in enumerate(paths):
             with suppress(Exception), source_of(pod, path) as source:  # what is wrong with it is found when it is saved
                 if (found := source.measure()) is not None:
                     sizes[number] = found.bytes
-        done.put(sizes)
+        news.put("done")
 
+    began = pod.clock.monotonic()
+    pod.hurry.listen(lambda: news.put("hurry"))
     pod.clock.start(look, "sizes")
-    done.get((pod.settings.grace if pod.grace is None else pod.grace.seconds) * MEASURED)
+    share = pod.settings.grace * MEASURED
+    while news.get(began + share - pod.clock.monotonic()) == "hurry":
+        # Main may have ended of SIGTERM before anybody has said how much time is left.
+        share = share if pod.grace is None else pod.grace.seconds * MEASURED
     known = sizes.copy()
     return [task for _, task in sorted(enumerate(artifacts), key=lambda pair: known.get(pair[0], sys.maxsize))]
 

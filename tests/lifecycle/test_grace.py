@@ -145,6 +145,15 @@ def test_a_volume_that_hangs_when_it_is_measured_delays_saving_by_a_twentieth(wo
     assert world.control.reports[0].outputs["result"] == "the result"
 
 
+def test_also_when_it_is_told_late_how_much_time_is_left(world, monkeypatch):
+    """Main has ended of SIGTERM, and artifacts are looked at already."""
+    monkeypatch.setattr("lifecycle.source.measure", lambda *_: world.after(1e6)())
+    deleted(world, world.after(0.5, 15.5))
+
+    world.wait()
+    assert world.moment("item", phase="saving") == pytest.approx(2.0 + 0.8)
+
+
 def test_sidecars_are_left_to_the_kubelet(world):
     stubborn = FakeContainer(world.clock, ignores=(signal.SIGTERM,))
     world.runtime.containers |= {"sidecar": stubborn, "istio-proxy": FakeContainer(world.clock)}
