@@ -13,7 +13,7 @@ from lifecycle.errors import BadRequest, LifecycleError, NotFound
 from lifecycle.grace import MEASURED
 from lifecycle.location import Location
 from lifecycle.outcome import ItemState
-from lifecycle.phases.capturing import result, wanted
+from lifecycle.phases.capturing import result
 from lifecycle.phases.loading import moving
 from lifecycle.ports import RootHolder
 from lifecycle.source import HeldSource, MirrorSource, RuntimeSource
@@ -42,7 +42,7 @@ def save(pod: Pod, stay: Stay) -> None:
     its own.
     """
     tasks = [_parameter(pod, stay, one, n) for n, one in enumerate(pod.template.view.outputs.parameters)]
-    tasks += [result(pod, stay)] if wanted(pod) and not pod.found.had_turn else []
+    tasks += [result(pod, stay)] if pod.result_wanted and not pod.found.had_turn else []
     tasks += [_log(pod, stay)] if pod.template.archive_location.get("archiveLogs") else []
     view, raw = pod.template.view.outputs.artifacts, pod.template.raw_artifacts("outputs")
     artifacts = [_artifact(pod, stay, n, *pair) for n, pair in enumerate(zip(view, raw, strict=True))]

@@ -58,6 +58,17 @@ def test_main_saving_and_the_report_have_their_shares_of_the_time(seconds, main,
     assert grace.ends == pytest.approx(100.0 + seconds)
 
 
+def test_a_main_that_makes_nothing_to_save_has_nearly_all_of_the_grace(tmp_path):
+    world = World(tmp_path, {"name": "t", "container": {"image": "i"}})
+    world.main.runs = None
+    world.main.ignores = (signal.SIGTERM,)
+    deleted(world, 30.0)
+
+    assert world.wait() == 0
+    assert world.main.signals == [signal.SIGTERM, signal.SIGKILL]
+    assert world.clock.monotonic() == pytest.approx(2.0 + 27.0)
+
+
 def test_everything_is_saved_and_reported_when_there_is_time(world):
     deleted(world, 30.0)
 
