@@ -82,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     set_up_logging(args.loglevel, args.log_format)
+    if args.command not in ("init", "wait"):  # those have a pod that a signal stops
+        early.release()
     status = _run(args)
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         # A transfer was left behind in a pool whose threads the interpreter would wait for: the pod has its verdict.
