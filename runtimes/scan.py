@@ -63,7 +63,7 @@ class Found:
         self.root: int | None = None
         self.mounts: int | None = None
         self.settled = False
-        self.refused = 0
+        self.refused = self._nameless = 0
         # The root has become another one: it was the node's, and is the container's now.
         self._moved = False
 
@@ -101,6 +101,9 @@ class Found:
             return changed
         # The program runs: the root that was open before this look may still be the one of its maker.
         self.name = processes.container_name(self.pid)
+        if self.name is None and not self.refused and self._nameless < _SETTLED:
+            self._nameless += 1  # in the middle of execve(2) it has no environment yet
+            return changed
         self.ids = processes.container_ids(self.pid) or self.ids
         self.settled = True
         return True
