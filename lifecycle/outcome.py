@@ -147,6 +147,8 @@ MESSAGE_LIMIT = 4096
 """Bytes of a termination message that the kubelet keeps (spec 5.7)."""
 
 OOM_KILLED = "OOMKilled"
+NOT_BEGUN = frozenset({"ContainerCannotRun", "StartError"})
+"""Words of docker and of containerd for a container whose command could not be begun: it has ended all the same."""
 """The kubelet's and the engines' word for a container that passed its memory limit."""
 
 

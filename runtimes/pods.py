@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from weakref import WeakSet
 
 from lifecycle.errors import LifecycleError, MainNotStarted, NotFound, Transient, Unavailable
+from lifecycle.outcome import NOT_BEGUN
 from lifecycle.ports import ExitStatus
 from runtimes.api import ApiServer, Gone
 
@@ -78,7 +79,9 @@ class ContainerState:
 
     def exit_status(self) -> ExitStatus:
         """How it ended; only what is out of the ordinary has a reason."""
-        return ExitStatus(self.code, "" if self.reason in {"Completed", "Error"} else self.reason)
+        reason = "" if self.reason in {"Completed", "Error"} else self.reason
+        # Of a command that has run, the message is what it wrote to its termination log.
+        return ExitStatus(self.code, reason, self.message if reason in NOT_BEGUN else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +342,7 @@ def await_main(pods: Pods, cancel: Cancel, patience: float = PATIENCE) -> Contai
 
 
 def ended(pod: PodState, name: str) -> ExitStatus | None:
-    """How a container has ended, once it has; one whose pod ended without having started it never will run.
+    """How a container has ended, once it has.
 
     Raises:
         NotFound: the pod has no such container.

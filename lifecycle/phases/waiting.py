@@ -14,7 +14,7 @@ from lifecycle.clock import Cancel, deadline_exceeded, terminated
 from lifecycle.context import ControlChanged, Stop
 from lifecycle.errors import Cancelled, LifecycleError, Transient, Unavailable, classify
 from lifecycle.grace import GraceKnown
-from lifecycle.outcome import OOM_KILLED, Failure, ItemState
+from lifecycle.outcome import NOT_BEGUN, OOM_KILLED, Failure, ItemState
 from lifecycle.unreachable import refuse
 
 if TYPE_CHECKING:
@@ -217,13 +217,16 @@ class _Watch:
     def _ended(self, status: ExitStatus) -> None:
         self._pod.found.exit = status
         self._done = True
-        how = f"exit code {status.code}" + (f" ({status.reason})" if status.reason else "")
+        code = f"exit code {status.code}"
+        how = code + (f" ({status.reason})" if status.reason else "")
         self._stay.settle(self._item, ItemState.REPORTED, how)
         if status.reason == OOM_KILLED:
             self._pod.record.ended = (
-                f"main was killed by the kernel: it used more memory than its limit ({status.reason}, exit code "
-                f"{status.code}) — raise resources.limits.memory"
+                f"main was killed by the kernel: it used more memory than its limit ({status.reason}, {code}) — "
+                "raise resources.limits.memory"
             )
+        elif status.reason in NOT_BEGUN and status.message:
+            self._pod.record.ended = f"main could not be started: {status.message} ({status.reason}, {code})"
         elif status.reason:
             self._pod.record.ended = f"main ended with {how}"
 
