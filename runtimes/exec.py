@@ -78,8 +78,11 @@ def _followed(socket: Any, where: str, until: float) -> Finished:
 
     output = b""
     while True:
+        left = until - time.monotonic()
+        if left <= 0:  # a command that never falls silent never lets a read time out
+            raise TimedOut(f"{where}: the command still runs")
         try:
-            socket.settimeout(max(0.001, until - time.monotonic()))
+            socket.settimeout(left)
             frame = socket.recv()
         except websocket.WebSocketTimeoutException as error:
             raise TimedOut(f"{where}: the command still runs") from error

@@ -8,8 +8,6 @@ from lifecycle.clock import NEVER
 from lifecycle.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lifecycle.ports import Container
     from runtimes.api import ApiServer
     from runtimes.pods import PodState, PodWatch
@@ -45,9 +43,4 @@ class PodLog:
         query = [("container", container.name), ("follow", "true")]
         # No limit to the silence: a node that is gone is found by the keepalive of the connection.
         answer = self._api.open("get", self._path, "pods/log", query=query, silence=None)
-
-        def chunks() -> Iterator[bytes]:
-            while data := answer.read1():
-                yield data
-
-        return ChunkReader(chunks(), answer.close)
+        return ChunkReader(iter(answer.read1, b""), answer.close)

@@ -89,6 +89,7 @@ class _Watch:
         self._main: Container | None = None
         self._killed = False
         self._trouble: Exception | None = None
+        self._refused: LifecycleError | None = None
         self._kill_at: float | None = None
         self._give_up_at: float | None = None
 
@@ -314,12 +315,13 @@ class _Watch:
             self._stop(deadline_exceeded())
 
     def _give_up(self) -> None:
-        trouble = None if self._trouble is None else classify(self._trouble)
+        trouble = self._refused if self._trouble is None else classify(self._trouble)
+        why, remedy = (f": {trouble}", trouble.remedy) if trouble else ("", "")
         if self._main is None and trouble is None:
             self._done = True
             self._stay.settle(self._item, ItemState.ABANDONED, "main never ran")
         elif self._main is None:
-            self._lost(Unavailable(f"main was not found: {trouble}", remedy=trouble.remedy if trouble else ""))
+            self._lost(Unavailable(f"main was not found{why}", remedy=remedy))
         elif self._pod.grace is not None:
             # Some kubelets tell of no container's end before all of a deleted pod have ended, `wait` among them, and
             # they kill main without us.
@@ -328,10 +330,10 @@ class _Watch:
                 self._item, ItemState.REPORTED, "its end was not seen in its share of the time that is left"
             )
         elif self._killed:
-            self._lost(LifecycleError("main still runs after SIGKILL", remedy="look at the node: the process is stuck"))
+            stuck = "look at the node: the process is stuck"
+            self._lost(LifecycleError(f"main still runs after SIGKILL{why}", remedy=remedy or stuck))
         else:
-            why = f": {trouble}" if trouble else ""
-            self._lost(Unavailable(f"SIGKILL could not be sent to main{why}", remedy=trouble.remedy if trouble else ""))
+            self._lost(Unavailable(f"SIGKILL could not be sent to main{why}", remedy=remedy))
 
     # --- signals to main ------------------------------------------------------------------------------------------
 
@@ -355,6 +357,7 @@ class _Watch:
         if error is not None and number is signal.SIGKILL:
             self._lost(error)
         elif error is not None:
+            self._refused = error
             self._stay.note(f"{number.name} could not be sent to main: {error}")
         else:
             self._was_sent(number)
