@@ -200,7 +200,8 @@ def watched(tmp_path, pod, *answers):
     return httpd, DockerRuntime.from_pod(here)
 
 
-NO_MORE = Answer(403, b'{"kind": "Status", "reason": "Forbidden", "message": "no more"}')
+FORBIDDEN = Answer(403, b'{"kind": "Status", "reason": "Forbidden", "message": "no"}')
+GONE = Answer(404, b'{"kind": "Status", "reason": "NotFound", "message": "no more"}')
 """Ends the watch, which would look for the API server for ever."""
 
 
@@ -215,7 +216,7 @@ def _no_kubeconfig(monkeypatch, tmp_path):
 
 def test_the_kubelet_s_word_that_main_never_starts_ends_the_search(pod, tmp_path):
     waiting = {"name": "main", "state": {"waiting": {"reason": "InvalidImageName", "message": "no such name: A:b:c"}}}
-    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [waiting]}), length=-1), NO_MORE)
+    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [waiting]}), length=-1), GONE)
     with httpd, pytest.raises(MainNotStarted, match="no such name: A:b:c"):
         runtime.find_main(NEVER)
     await_no_threads()
@@ -224,7 +225,7 @@ def test_the_kubelet_s_word_that_main_never_starts_ends_the_search(pod, tmp_path
 def test_a_main_that_could_not_be_started_and_was_removed_has_ended_as_the_cluster_says(pod, tmp_path):
     said = {"exitCode": 127, "reason": "ContainerCannotRun", "message": "no such program"}
     ended = {"name": "main", "state": {"terminated": said}, "containerID": f"docker://{'0' * 64}"}
-    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [ended]}), length=-1), NO_MORE)
+    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [ended]}), length=-1), GONE)
     with httpd:
         main = runtime.find_main(NEVER)
 
@@ -232,7 +233,7 @@ def test_a_main_that_could_not_be_started_and_was_removed_has_ended_as_the_clust
 
 
 def test_where_the_pod_may_not_be_watched_docker_alone_tells(pod, tmp_path, caplog):
-    httpd, runtime = watched(tmp_path, pod, NO_MORE)
+    httpd, runtime = watched(tmp_path, pod, FORBIDDEN)
     with httpd, caplog.at_level("INFO", "argoexec"):
         end = in_thread(lambda: runtime.find_main(NEVER))
         httpd.await_requests(2)
@@ -244,7 +245,7 @@ def test_where_the_pod_may_not_be_watched_docker_alone_tells(pod, tmp_path, capl
 
 def test_a_main_of_another_runtime_is_not_waited_for_until_the_end_of_time(pod, tmp_path):
     running = {"name": "main", "state": {"running": {}}, "containerID": "containerd://0123456789abcdef"}
-    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [running]}), length=-1), NO_MORE)
+    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [running]}), length=-1), GONE)
     with httpd, pytest.raises(BadRequest, match="0123456789ab") as caught:
         runtime.find_main(NEVER)
     assert "ARGO_CONTAINER_RUNTIME_EXECUTOR" in caught.value.remedy
