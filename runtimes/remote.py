@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
+from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final, NoReturn
 
 from lifecycle.archive.stream import ChunkReader
 from lifecycle.clock import NEVER
 from lifecycle.errors import BadRequest, NotFound, TimedOut, Unavailable, Unsupported
+from lifecycle.outcome import NOT_BEGUN
 from lifecycle.ports import Container
 from runtimes import exec as commands
 from runtimes import firstprocess
@@ -101,6 +103,8 @@ class RemoteRuntime(ABC):
         state = self._pod().container(container.name)
         if state is None or state.phase == "waiting":
             raise NotFound(f"the container {container.name!r} has not started: there is no output")
+        if state.reason in NOT_BEGUN:  # some nodes have no log of it, and say so by a 500
+            return BytesIO()
         path, query = self._log(container)
         if state.phase == "terminated":
             # It ends with the last byte, even where the node still writes it; else what is there now is all.

@@ -57,6 +57,14 @@ def test_what_has_not_started_has_no_output(server, runtime, state):
     assert len(server.requests) == 1
 
 
+def test_a_command_that_was_never_begun_has_written_nothing(server, runtime):
+    server.on(POD, found(pod("1", script.ended(127, "ContainerCannotRun"))))
+
+    with runtime.open_output(MAIN, combined=True) as stream:
+        assert stream.read() == b""
+    assert [one.target for one in server.requests] == [POD]
+
+
 def test_an_output_that_is_cut_is_no_short_output(server, runtime):
     server.on(POD, found(pod("1", script.ended(0))))
     server.on(f"{LOG}&follow=true", Answer(200, b"some of it", length=1000))
