@@ -147,9 +147,10 @@ MESSAGE_LIMIT = 4096
 """Bytes of a termination message that the kubelet keeps (spec 5.7)."""
 
 OOM_KILLED = "OOMKilled"
+"""The kubelet's and the engines' word for a container that passed its memory limit."""
+
 NOT_BEGUN = frozenset({"ContainerCannotRun", "StartError"})
 """Words of docker and of containerd for a container whose command could not be begun: it has ended all the same."""
-"""The kubelet's and the engines' word for a container that passed its memory limit."""
 
 
 @dataclass(slots=True)
