@@ -191,11 +191,11 @@ class DockerRuntime:
             Cancelled: the token was set.
             Unavailable: the connection broke, or the daemon is away.
         """
+        if told := self._ended.get(container.id):
+            return told
         try:
             code = self._daemon.wait(container.id, cancel, timeout)
         except NotFound as error:
-            if told := self._ended.get(container.id):
-                return told
             raise NotFound(
                 f"the container {container.name} has been removed: how it ended is not known",
                 remedy="see what removes containers on that node: the kubelet keeps those of a pod that runs",
