@@ -29,7 +29,7 @@ test: $(STAMP)  ## the tests that run anywhere: no root, no network, no servers
 test-real: $(STAMP)  ## install and start the real servers (root, Debian), run everything; skipping is a failure
 	tests/servers/run-real.sh $(BIN)/python
 
-bench: $(STAMP)  ## benchmarks; every figure is a ratio
+bench: $(STAMP)  ## benchmarks: ratios that hold on any machine; of pods also what a waiting one costs
 	$(BIN)/python -m tests.benchmarks
 
 fuzz: $(STAMP)  ## change archives at random for two minutes, and see that none does harm

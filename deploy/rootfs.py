@@ -34,13 +34,15 @@ SITE: Final = "usr/lib/argoexec"
 # ADR 0032. The kernel gives a script's process the script's name, and the interpreter's path as argv[0]: both are
 # argoexec, so that every pidof finds it. What it starts with sys.executable must have another name: the
 # controller sends SIGUSR2 to all that are called argoexec, and it kills who does not handle it. One that comes before
-# `wait` handles it is dropped here: the annotations have not been read yet.
+# `wait` handles it is dropped here: the annotations have not been read yet. A SIGTERM is kept until there is a pod that
+# it can stop, also for the first process of a container, where it would be lost; see lifecycle.stopping.held_back.
 LAUNCHER: Final = f"""\
 #!/usr/libexec/argoexec -IBS
 import _signal
 import sys
 
 _signal.signal(_signal.SIGUSR2, lambda *_: None)
+_signal.pthread_sigmask(_signal.SIG_BLOCK, {{_signal.SIGTERM}})
 sys.executable = sys._base_executable = "/usr/bin/{PYTHON}"
 sys.path.append("/{SITE}")
 

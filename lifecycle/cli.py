@@ -34,6 +34,9 @@ COMMANDS = {
 _IN_PODS = ("init", "wait", "version")
 """Commands of the original: a usage error exits with its status, 1; with our own it is 2."""
 
+LATER = ("resource", "data", "emissary", "agent")
+"""Commands of the original that are still to come; a controller calls them for templates of their own kinds."""
+
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 # client-go's standard flags; the adapters that ask an API server honour them.
@@ -64,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [f"{word}=true" if word in switches else word for word in (sys.argv[1:] if argv is None else argv)]
     parser = _parser(words)
     args, unknown = parser.parse_known_args(words)
+    if args.command in LATER:
+        remedy = "give such templates to a controller that has the original's executor"
+        return _complain(Unsupported(f"argoexec {args.command} comes with a later release", remedy=remedy), 1)
     if unknown:
         parser.prog = f"argoexec {args.command or ''}".rstrip()
         parser.error(f"unknown: {' '.join(unknown)}")
@@ -71,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     set_up_logging(args.loglevel, args.log_format)
+    if args.command not in ("init", "wait"):  # those have a pod that a signal stops
+        early.release()
     status = _run(args)
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         # A transfer was left behind in a pool whose threads the interpreter would wait for: the pod has its verdict.
@@ -140,6 +148,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
             sub.add_argument("ignored", nargs="*", help=argparse.SUPPRESS)  # the original ignores them (spec 1.2)
         if name not in ("init", "wait") and (chosen is None or chosen == name):
             importlib.import_module(f"lifecycle.commands.{name}").add_arguments(sub)
+    for name in LATER:
+        commands.add_parser(name, add_help=False)  # without help it is not listed
     return parser
 
 

@@ -194,6 +194,18 @@ class Pod:
             return self._made
 
     @property
+    def result_wanted(self) -> bool:
+        """Whether main's stdout is the result: always of scripts, as in v2.3.0, unless the controller says no.
+
+        Of containers it is when the controller says so (spec 5.1, 5.8).
+        """
+        asked = self.settings.include_script_output
+        if asked is None and self.execution is not None:
+            asked = self.execution.include_script_output
+        is_script = self.template.view.container is None and self.template.view.script is not None
+        return is_script if asked is None else asked
+
+    @property
     def main_failed(self) -> bool:
         """Whether main ended badly or was stopped: then an output that is not there is no failure of its own."""
         return self.record.cancelled is not None or (self.found.exit is not None and self.found.exit.code != 0)

@@ -22,3 +22,10 @@ def begin() -> None:
         module, _, attr = target.partition(":")
         __import__(module)
         getattr(sys.modules[module], attr)()
+
+
+def release() -> None:
+    """Let SIGTERM and SIGUSR2 come, which the launcher or :func:`lifecycle.stopping.held_back` keeps for later."""
+    import signal  # noqa: PLC0415 - after the first look
+
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR2})

@@ -18,6 +18,9 @@ MAIN, GONE, MEASURED, SAVED = 0.5, 0.65, 0.05, 0.8
 """Shares of the whole: main's until SIGKILL, main's until its end is no longer waited for, for looking at what is
 how large, and everything until saving ends. The rest is the report's."""
 
+ALL, LAST = 0.9, 0.95
+"""Main's two shares when it makes nothing that is saved."""
+
 FOR_REPORT = 5.0
 """Seconds that are enough for the report, however long the grace."""
 
@@ -29,20 +32,22 @@ class Grace:
     Attributes:
         began: when SIGTERM came.
         seconds: from then until SIGKILL.
+        saves: whether there is something to save.
     """
 
     began: float
     seconds: float
+    saves: bool = True
 
     @property
     def main_until(self) -> float:
         """When main is killed: the kubelet has told it to stop at the same moment as us."""
-        return self.began + self.seconds * MAIN
+        return self.began + self.seconds * (MAIN if self.saves else ALL)
 
     @property
     def gone_until(self) -> float:
         """When main's end is not waited for any longer."""
-        return self.began + self.seconds * GONE
+        return self.began + self.seconds * (GONE if self.saves else LAST)
 
     @property
     def saved_until(self) -> float:
@@ -87,7 +92,7 @@ def share_out(pod: Pod, reason: Cancelled) -> None:
         seconds = pod.settings.grace if answer is None else answer[0]
         if seconds is None:
             return
-        grace = pod.grace = Grace(began, max(0.0, seconds))
+        grace = pod.grace = Grace(began, max(0.0, seconds), _saves(pod))
         pod.hurry.set(reason)
         pod.inbox.put(GraceKnown())
         answer = answers.get(grace.saved_until - pod.clock.monotonic())
@@ -98,4 +103,12 @@ def share_out(pod: Pod, reason: Cancelled) -> None:
             f"not done in {grace.saved_until - began:.3g} of the {grace.seconds:.3g} s that the pod has after SIGTERM",
             remedy="raise terminationGracePeriodSeconds, or save less",
         )
+    )
+
+
+def _saves(pod: Pod) -> bool:
+    """Whether the template, or the controller, wants anything of main but its end."""
+    outputs = pod.template.view.outputs
+    return bool(
+        outputs.parameters or outputs.artifacts or pod.template.archive_location.get("archiveLogs") or pod.result_wanted
     )

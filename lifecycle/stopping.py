@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lifecycle.clock import NEVER, deadline_exceeded, terminated
 from lifecycle.context import ControlChanged
+from lifecycle.early import release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,13 +27,10 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def held_back() -> Iterator[Callable[[], None]]:
     """Keep SIGTERM and SIGUSR2 for later, until what it gives is called: there is no pod yet that they could tell.
 
-    SIGUSR2 would kill this process, where it is not the first of its namespace; the kernel remembers either, once.
+    SIGUSR2 would kill this process, where it is not the first of its namespace; the kernel remembers either, once. The
+    image's launcher has begun with that for SIGTERM.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2})
-
-    def release() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2})
     try:
         yield release
     finally:

@@ -42,9 +42,15 @@ class Conflict(BadRequest):
 class Daemon:
     """One docker daemon; serves several threads."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        """Nothing is sent yet; ``environ`` may have ``DOCKER_HOST``, ``DOCKER_TLS_VERIFY``, ``DOCKER_CERT_PATH``."""
+    def __init__(self, environ: Mapping[str, str], remedy: str = "") -> None:
+        """Nothing is sent yet.
+
+        Args:
+            environ: may have ``DOCKER_HOST``, ``DOCKER_TLS_VERIFY``, ``DOCKER_CERT_PATH``.
+            remedy: what to do about a socket that is not there, deaf or forbidden; for a pod unless given.
+        """
         self._environ = environ
+        self._remedy = remedy
         self.host = environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
         self._lock = threading.Lock()
         self._made: Any = None
@@ -254,7 +260,8 @@ class Daemon:
         if isinstance(cause, (FileNotFoundError, NotADirectoryError)) and self.socket:
             return BadRequest(
                 f"there is no docker daemon: no socket {self.socket}",
-                remedy=f"mount the node's {SOCKET} into this container (a hostPath volume of type Socket), or name the "
+                remedy=self._remedy
+                or f"mount the node's {SOCKET} into this container (a hostPath volume of type Socket), or name the "
                 "daemon in DOCKER_HOST; on a node without docker choose another ARGO_CONTAINER_RUNTIME_EXECUTOR",
             )
         if isinstance(cause, PermissionError):
@@ -262,7 +269,8 @@ class Daemon:
         if isinstance(cause, ConnectionRefusedError):
             return Unavailable(
                 f"{where}: no docker daemon listens at {self.host}",
-                remedy="see whether it runs; one that was started again has a new socket, which a pod that mounts "
+                remedy=self._remedy
+                or "see whether it runs; one that was started again has a new socket, which a pod that mounts "
                 "the old one never sees",
             )
         return None
@@ -277,7 +285,8 @@ class Daemon:
                 owner += f" ({status.st_mode & 0o777:o})"
         return Forbidden(
             f"{who} may not use the docker daemon's socket {self.socket or self.host}{owner}",
-            remedy="run the executor as root, or add the socket's group to supplementalGroups of the pod",
+            remedy=self._remedy
+            or "run the executor as root, or add the socket's group to supplementalGroups of the pod",
         )
 
     def _refusal(self, status: int, where: str, said: str) -> LifecycleError:

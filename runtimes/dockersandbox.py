@@ -41,6 +41,10 @@ GRACE: Final = 2.0
 """Seconds an init container has between TERM and KILL when the run is cancelled."""
 _STUCK: Final = 10.0
 """Seconds it has to be gone after KILL; `close` removes it by force."""
+_REMEDY: Final = (
+    "start docker on this machine and run as somebody who may use its socket, or name the socket of another daemon: "
+    "DOCKER_HOST=unix:///PATH; without --runtime docker none is needed"
+)
 _LAST_LINES: Final = 5.0
 """Seconds for the last lines of a container that has ended."""
 _LINE: Final = 64 << 10
@@ -64,7 +68,7 @@ class DockerSandbox:
             environ: has ``DOCKER_HOST`` and the like; this process's unless given.
         """
         self._environ = os.environ if environ is None else environ
-        self._daemon = Daemon(self._environ)
+        self._daemon = Daemon(self._environ, _REMEDY)
         self._pod_name = pod_name
         self._echo = echo
         uid = str(uuid.uuid4())
@@ -84,7 +88,7 @@ class DockerSandbox:
             Unsupported: it is elsewhere, where it sees no directory of this machine.
             LifecycleError: as :meth:`Daemon.call`.
         """
-        daemon = Daemon(environ)
+        daemon = Daemon(environ, _REMEDY)
         if daemon.socket is None:
             raise Unsupported(
                 f"DOCKER_HOST={daemon.host} is another machine's daemon: it cannot mount the directories of this one",

@@ -45,3 +45,19 @@ def open_tree(root: int, path: str, on_close: Callable[[], None] | None = None) 
 
     name = os.path.basename(path.rstrip("/")) or "root"
     return ChunkReader(tar_chunks(root, path, name), on_close)
+
+
+def is_same(root: int, path: str) -> bool:
+    """Whether the path below ``root`` is the very file that it is here."""
+    from lifecycle.beneath import open_beneath  # noqa: PLC0415
+
+    try:
+        fd = open_beneath(root, path, os.O_PATH)
+    except OSError:
+        return False
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except OSError:
+        return False
+    finally:
+        os.close(fd)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
@@ -25,6 +24,7 @@ from lifecycle.errors import (
 from lifecycle.ports import Container, ExitStatus
 from runtimes.held import open_regular, open_tree
 from runtimes.inotify import Watch
+from runtimes.readable import readable
 from runtimes.records import PodDirectory
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class LocalRuntime:
         if sandbox is not None and alive is None:
             raise MainNotStarted("the process that was to start main is gone", remedy="start the run again")
         try:
-            woken = _poll([watch.fileno(), cancel.fileno(), alive], None)
+            woken = readable([watch.fileno(), cancel.fileno(), alive], None)
         finally:
             if alive is not None:
                 os.close(alive)
@@ -137,7 +137,7 @@ class LocalRuntime:
         shim = started.shim.open()
         if shim is not None:
             try:
-                woken = _poll([shim, cancel.fileno()], timeout)
+                woken = readable([shim, cancel.fileno()], timeout)
             finally:
                 os.close(shim)
             if shim not in woken:
@@ -252,12 +252,3 @@ class LocalRuntime:
         for fd in (root, mounts):
             if fd is not None:
                 os.close(fd)
-
-
-def _poll(fds: Sequence[int | None], timeout: float | None) -> set[int]:
-    """Those that are readable, or have ended; none after ``timeout`` seconds."""
-    poller = select.poll()
-    for fd in fds:
-        if fd is not None:
-            poller.register(fd, select.POLLIN)
-    return {fd for fd, _ in poller.poll(None if timeout is None else max(0.0, timeout * 1000))}

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
-import threading
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final
 
-from lifecycle.clock import NEVER, Cancel, terminated
+from lifecycle.clock import NEVER, Cancel
 from lifecycle.errors import (
     BadRequest,
     Cancelled,
     Forbidden,
     LifecycleError,
-    MainNotStarted,
-    NotFound,
     Unsupported,
 )
 from lifecycle.ports import Container, ExitStatus
@@ -28,14 +24,16 @@ from runtimes.exits import exit_code
 from runtimes.held import open_regular, open_tree
 from runtimes.podlog import PodLog
 from runtimes.processes import refusal
+from runtimes.readable import readable
 from runtimes.scan import Scan, begun
+from runtimes.search import Search, with_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
 
     from lifecycle.ports import Surroundings
-    from runtimes.pods import ContainerState, PodState, PodWatch
+    from runtimes.pods import PodState, PodWatch
     from runtimes.scan import Found
 
 log = logging.getLogger("argoexec")
@@ -100,76 +98,27 @@ class NamespaceRuntime:
     def find_main(self, cancel: Cancel) -> Container:
         """Block until main has started, and hold its root.
 
-        A main that has ended before it could be seen is found as well, where the pod can be watched: then its exit
-        code is known, and its files are not.
+        A main that has ended before it could be seen is found as well, without its files. Its exit code is known where
+        the pod can be watched; where it cannot, main counts as ended when the kubelet has begun to make it a minute ago
+        and there is no process.
 
         Raises:
-            MainNotStarted: it never will, as far as the API server tells.
+            MainNotStarted: it never will, as far as the API server tells; or nothing tells of it, for ten minutes.
             BadRequest: several processes may be main, and nothing tells which.
             Cancelled: the token was set.
         """
-        cancel.listen(self._wake)
-        news, over = _News(), Cancel()
-        threading.Thread(target=self._ask, args=(news, over), name="pns-main", daemon=True).start()
-        try:
-            with self._scan.changed:
-                while True:
-                    cancel.check()
-                    found = self._recognised(news)
-                    if found is not None:
-                        break
-                    self._scan.changed.wait()
-        finally:
-            over.set(terminated("main has been found"))
-        container, process = found
+        container, process = Search(self._scan, self._watch, self._say).run(cancel)
         self._main = process
         self._scan.end(process)
         self._tell_what_is_missing()
         return container
-
-    def _recognised(self, news: _News) -> tuple[Container, Found | None] | None:
-        """Main, if what is known by now is enough to tell."""
-        if isinstance(news.error, (MainNotStarted, NotFound)):
-            raise news.error
-        if self._scan.failure is not None:
-            raise self._scan.failure
-        running = self._scan.found()
-        for one in running:
-            if one.settled and one.name == _MAIN:
-                return Container(_MAIN, next(iter(one.ids), "")), one
-        if news.main is not None:
-            container, process = _with_process(news.main, running)
-            # What runs has been executed, and is seen so within a look or two.
-            return (container, process) if process is None or process.settled else None
-        if news.error is not None and running and all(one.settled for one in running):
-            self._say(f"main is taken for what it seems to be, because the pod cannot be watched: {_told(news.error)}")
-            # Its containers begin in the order of the pod: wait, main, sidecars.
-            main = _only([one for one in running if one.name not in _OURS and not one.ended] or running)
-            return None if main is None else (Container(_MAIN, next(iter(main.ids), "")), main)
-        return None
-
-    def _ask(self, news: _News, over: Cancel) -> None:
-        """What the API server says of main, in a thread: /proc may be faster."""
-        try:
-            if self._watch is None:
-                raise BadRequest("there is no API server to ask")
-            news.main = self._watch.await_main(over)
-        except Cancelled:
-            return
-        except LifecycleError as error:
-            news.error = error
-        self._wake()
-
-    def _wake(self) -> None:
-        with self._scan.changed:
-            self._scan.changed.notify_all()
 
     def _tell_what_is_missing(self) -> None:
         """Say now, while main runs, that outputs of its base layer will not be readable."""
         try:
             self._root(Container(_MAIN))
         except LifecycleError as error:
-            self._say(f"outputs can be saved from volumes only: {_told(error)}")
+            self._say(f"outputs can be saved from volumes only: {with_remedy(error)}")
 
     # --- waiting and signals --------------------------------------------------------------------------------------
 
@@ -187,7 +136,7 @@ class NamespaceRuntime:
             if self._watch is None:
                 return ExitStatus(0, _UNKNOWN)
             return self._watch.wait_for(lambda pod: _ended(pod, container), cancel, timeout)
-        woken = _poll([process.pidfd, cancel.fileno()], timeout)
+        woken = readable([process.pidfd, cancel.fileno()], timeout)
         if process.pidfd not in woken:
             cancel.check()
             return None
@@ -196,17 +145,19 @@ class NamespaceRuntime:
     def _status(self, container: Container, process: Found, cancel: Cancel) -> ExitStatus:
         """How a process that has ended did so."""
         code = exit_code(process.pidfd)
-        if code is not None and (code != 128 + signal.SIGKILL or container.name != _MAIN):
+        # One that was last seen while its container was made may have been its maker to the end: no such command.
+        is_certain = code is not None and not process.status.sets_up
+        if code is not None and (container.name != _MAIN or (is_certain and code != 128 + signal.SIGKILL)):
             return ExitStatus(code)
         told = None
         try:
             if self._watch is not None:
-                patience = _LATE if code is None else _REASON
+                patience = _REASON if is_certain else _LATE
                 told = self._watch.wait_for(lambda pod: _ended(pod, container), cancel, patience)
         except Cancelled:
             raise
         except LifecycleError as error:
-            self._say(f"the pod cannot be asked how {container.name} ended: {_told(error)}")
+            self._say(f"the pod cannot be asked how {container.name} ended: {with_remedy(error)}")
         if told is not None:
             return told
         # 0, so that what is missing is missed: another code would forgive it as the fault of a main that failed.
@@ -232,7 +183,7 @@ class NamespaceRuntime:
         try:
             self._watch.wait_for(lambda pod: True if wanted <= _ids(pod) else None, NEVER, _NAMED)
         except LifecycleError as error:
-            self._say(f"containers are called by their ID, because the pod cannot be watched: {_told(error)}")
+            self._say(f"containers are called by their ID, because the pod cannot be watched: {with_remedy(error)}")
         seen = self._watch.seen
         return {} if seen is None else {one.id: one.name for one in seen.containers() if one.id}
 
@@ -321,44 +272,6 @@ class NamespaceRuntime:
             log.warning("pns: %s", text)
 
 
-class _News:
-    """What the API server has said of main, or why it has not."""
-
-    def __init__(self) -> None:
-        self.main: ContainerState | None = None
-        self.error: LifecycleError | None = None
-
-
-def _with_process(main: ContainerState, running: list[Found]) -> tuple[Container, Found | None]:
-    """Main as the pod's status has it, and its process where there is one."""
-    container = Container(_MAIN, main.id)
-    for one in running:
-        if main.id and main.id in one.ids:
-            return container, one
-    # One whose control group tells an ID is another container.
-    return container, _only([one for one in running if not one.ids and not one.name])
-
-
-def _only(candidates: list[Found]) -> Found | None:
-    """The one there is.
-
-    Raises:
-        BadRequest: there are several.
-    """
-    if len(candidates) > 1:
-        pids = ", ".join(str(one.pid) for one in candidates)
-        raise BadRequest(
-            f"any of the processes {pids} may be main: neither their control groups nor an ARGO_CONTAINER_NAME tells",
-            remedy="grant `watch` on `pods` to the pod's service account, and see that /proc/PID/cgroup shows "
-            "container IDs; or use a controller from v3.0 on, which names its containers",
-        )
-    return candidates[0] if candidates else None
-
-
-def _told(error: LifecycleError) -> str:
-    return f"{error.message}; {error.remedy}" if error.remedy else error.message
-
-
 def _ids(pod: PodState) -> frozenset[str]:
     return frozenset(one.id for one in pod.containers() if one.id)
 
@@ -366,10 +279,3 @@ def _ids(pod: PodState) -> frozenset[str]:
 def _ended(pod: PodState, container: Container) -> ExitStatus | None:
     state = pod.container(container.name)
     return state.exit_status() if state is not None and state.phase == "terminated" else None
-
-
-def _poll(fds: list[int], timeout: float | None) -> set[int]:
-    poller = select.poll()
-    for fd in fds:
-        poller.register(fd, select.POLLIN)
-    return {fd for fd, _ in poller.poll(None if timeout is None else max(0.0, timeout * 1000))}

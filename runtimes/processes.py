@@ -78,19 +78,18 @@ class Processes:
         text = self._read(pid, "cgroup")
         return () if text is None else container_ids_of(text.decode(errors="replace"))
 
-    def container_name(self, pid: int) -> str:
-        """The name that a controller of v3.0 or later gave it; empty where there is none, or it may not be read."""
+    def container_name(self, pid: int) -> str | None:
+        """The name that a controller of v3.0 or later gave it; empty where there is none, ``None`` if it is not known:
+        the environment may not be read, or went with the process.
+        """
         try:
             text = self._read(pid, "environ")
         except PermissionError:
-            return ""
+            return None
+        if not text:
+            return None
         return next(
-            (
-                one.removeprefix(NAME).decode(errors="replace")
-                for one in (text or b"").split(b"\0")
-                if one.startswith(NAME)
-            ),
-            "",
+            (one.removeprefix(NAME).decode(errors="replace") for one in text.split(b"\0") if one.startswith(NAME)), ""
         )
 
     def first(self, pid: int) -> int:

@@ -7,15 +7,16 @@ the last process id that was given out in this namespace, says whether anything 
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
-import threading
 import time
 
 from runtimes.processes import Processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
     from typing import Final
 
     from lifecycle.errors import LifecycleError
@@ -31,6 +32,8 @@ _SLOW: Final = 20
 """Milliseconds between two looks while main's image is being pulled: 0.4 % of a core."""
 _URGENT: Final = 15.0
 """Seconds that looks stay tight after the beginning, and after the kubelet has begun to make a container."""
+_FIRST: Final = 1.0
+"""Seconds that everything else is put off for main: a kubelet starts it half a second after us (ADR 26)."""
 _SETTLED: Final = 3
 """Looks by which a refusal stands: for a moment of execve(2) a process is nobody's yet."""
 
@@ -42,7 +45,7 @@ class Found:
         start: when it began, in clock ticks since boot: with its number, which process it is.
         pidfd: readable when it has ended.
         ids: of its container, where control groups tell.
-        name: of its container, where its environment tells.
+        name: of its container; empty where its environment has none, ``None`` where that is not known.
         status: as it was last seen.
         root: an O_PATH descriptor of its root directory; ``None`` before it is held, or after it was let go of.
         mounts: its mount namespace: as long as it is held, what is mounted below the root stays there.
@@ -56,7 +59,7 @@ class Found:
         self.pidfd = pidfd
         self.ids = ids
         self.status = status
-        self.name = ""
+        self.name: str | None = None
         self.root: int | None = None
         self.mounts: int | None = None
         self.settled = False
@@ -128,8 +131,11 @@ class Found:
     def _settle(self) -> bool:
         """It is over before its program was seen: what is held is all there will be."""
         changed, self.settled = not self.settled, True
-        if self.root is not None and not self._moved and self.status.sets_up and not _has_our_hosts(self.root):
-            self.let_go()  # it may be the node's: nothing of that is ever read
+        if self.root is not None and not self._moved and self.status.sets_up:
+            from runtimes.held import is_same  # noqa: PLC0415 - after the first look
+
+            if not is_same(self.root, HOSTS):  # all roots of a pod have one, by the kubelet's mount
+                self.let_go()  # it may be the node's: nothing of that is ever read
         return changed
 
     def let_go(self) -> None:
@@ -149,8 +155,13 @@ class Scan:
     """Looks until it is told to end; whoever waits on ``changed`` is woken when something was found.
 
     Attributes:
+        changed: from the beginning on.
+        own: the first process of our own container.
+        hosts: the file that the kubelet writes.
         failure: why it does not look any more.
     """
+
+    changed: threading.Condition
 
     def __init__(self, processes: Processes | None = None, hosts: str = HOSTS) -> None:
         """Nothing is looked at yet.
@@ -158,12 +169,12 @@ class Scan:
         Raises:
             BadRequest: the containers of the pod cannot be seen from here.
         """
-        self.changed = threading.Condition(threading.RLock())
+        self._lock = _thread.RLock()
         self.processes = processes = processes or Processes()
-        self._own = processes.own_container()
-        self._own_ids = processes.container_ids(self._own)
+        self.own = processes.own_container()
+        self._own_ids = processes.container_ids(self.own)
         self.failure: LifecycleError | None = None
-        self._hosts = hosts
+        self.hosts = hosts
         self._found: list[Found] = []
         self._known: set[int] = set()
         self._last = b""
@@ -176,12 +187,23 @@ class Scan:
         self._born = _open_last_pid(processes)
 
     def begin(self) -> None:
-        """Look from now on, in a thread; once."""
+        """Look at once, and from now on in a thread; once."""
+        if self._thread is not None:
+            return
+        self.look()
+        import threading  # noqa: PLC0415 - 3 ms: a third of the way from the interpreter's first statement to here
+
+        self.changed = threading.Condition(self._lock)
+        self._urgent_until = time.monotonic() + _URGENT
+        self._thread = threading.Thread(target=self._run, name="pns-scan", daemon=True)
+        self._thread.start()
+
+    def await_first(self, timeout: float) -> bool:
+        """Block until a container's program has been seen, at most ``timeout`` seconds; whether it has."""
         with self.changed:
-            if self._thread is None:
-                self._urgent_until = time.monotonic() + _URGENT
-                self._thread = threading.Thread(target=self._run, name="pns-scan", daemon=True)
-                self._thread.start()
+            return self.changed.wait_for(
+                lambda: self.failure is not None or any(one.settled for one in self._found), timeout
+            )
 
     def found(self) -> list[Found]:
         """What there is now, one for each container but our own, in the order they began."""
@@ -195,14 +217,14 @@ class Scan:
         Returns:
             whether anything is new.
         """
-        with self.changed:
+        with self._lock:
             new = self._look_for_born()
             for one in self._found:
                 if not one.settled:
                     new |= one.look(self.processes)
                     if self._over and one is not self._keep:
                         one.let_go()
-            if new:
+            if new and self._thread is not None:
                 self.changed.notify_all()
             return new
 
@@ -218,9 +240,8 @@ class Scan:
     def close(self) -> None:
         """End, and let go of everything."""
         self.end(None)
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        if self._thread is not None:
+            self._thread.join()
         with self.changed:
             while self._found:
                 self._found.pop().close()
@@ -247,7 +268,7 @@ class Scan:
 
     def _add(self, pid: int) -> bool:
         start = self.processes.start(pid)
-        if start is None or pid in {1, self._own} or any((one.pid, one.start) == (pid, start) for one in self._found):
+        if start is None or pid in {1, self.own} or any((one.pid, one.start) == (pid, start) for one in self._found):
             return False
         status = self.processes.status(pid)
         if status is None or status.parent != 0:
@@ -275,7 +296,7 @@ class Scan:
         if space is None:
             return False
         running = [other.pid for other in self._found if not other.ended]
-        return space in {_namespace(self.processes, pid) for pid in (self._own, *running)}
+        return space in {_namespace(self.processes, pid) for pid in (self.own, *running)}
 
     @property
     def urgent(self) -> bool:
@@ -283,31 +304,34 @@ class Scan:
         return time.monotonic() < self._urgent_until
 
     def _run(self) -> None:
-        self.look()
-        hosts = _watch(self._hosts)
+        try:
+            self._look_on()
+        except Exception as error:  # noqa: BLE001 - whoever waits is told: no descriptor is left, /proc hides processes
+            from lifecycle.errors import classify  # noqa: PLC0415
+
+            with self.changed:
+                self.failure = classify(error)
+                self.changed.notify_all()
+
+    def _look_on(self) -> None:
+        hosts = _watch(self.hosts)
         poller = select.poll()
         poller.register(self._wake, select.POLLIN)
         if hosts is not None:
             poller.register(hosts, select.POLLIN)
-        while not self._over:
-            try:
+        try:
+            while not self._over:
                 self.look()
-            except OSError as error:  # no descriptor is left, or /proc hides processes (hidepid)
-                from lifecycle.errors import from_os_error  # noqa: PLC0415
-
-                with self.changed:
-                    self.failure = from_os_error(error)
-                    self.changed.notify_all()
-                break
-            tight = self.urgent or any(not one.settled for one in self._found)
-            for fd, _ in poller.poll(_TIGHT if tight else _SLOW):
-                if hosts is not None and fd == hosts.fileno():
-                    hosts.names()
-                    with self.changed:
-                        self._urgent_until = time.monotonic() + _URGENT
-                        self.changed.notify_all()
-        if hosts is not None:
-            hosts.close()
+                tight = self.urgent or any(not one.settled for one in self._found)
+                for fd, _ in poller.poll(_TIGHT if tight else _SLOW):
+                    if hosts is not None and fd == hosts.fileno():
+                        hosts.names()
+                        with self.changed:
+                            self._urgent_until = time.monotonic() + _URGENT
+                            self.changed.notify_all()
+        finally:
+            if hosts is not None:
+                hosts.close()
 
 
 _begun: list[Scan] = []
@@ -316,7 +340,8 @@ _begun: list[Scan] = []
 def begin() -> None:
     """Look for main from now on, before anything else is imported or asked: it may live for 5 ms.
 
-    What keeps it from being seen is told by whoever asks :func:`begun`.
+    Returns when it has been seen, or a second later: 200 ms of imports are all that a tenth of a processor gives in two
+    seconds, and nobody looks while they go on. What keeps it from being seen is told by whoever asks :func:`begun`.
     """
     try:
         scan = Scan()
@@ -324,6 +349,7 @@ def begin() -> None:
     except Exception:  # noqa: BLE001 - nothing of the lifecycle is imported yet: see begun()
         return
     _begun.append(scan)
+    scan.await_first(_FIRST)
 
 
 def begun() -> Scan:
@@ -370,19 +396,3 @@ def _namespace(processes: Processes, pid: int) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _has_our_hosts(root: int) -> bool:
-    """Whether a root is one of this pod: all have the same /etc/hosts, by kubelet's mount."""
-    from lifecycle.beneath import open_beneath  # noqa: PLC0415 - after the first look
-
-    try:
-        fd = open_beneath(root, HOSTS, os.O_PATH)
-    except OSError:
-        return False
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(HOSTS))
-    except OSError:
-        return False
-    finally:
-        os.close(fd)

@@ -21,7 +21,7 @@ def capture(pod: Pod, stay: Stay) -> None:
 
     Of a pod that was told to stop, its turn is after the parameters, while saving (ADR 0031).
     """
-    if pod.stops or not wanted(pod):
+    if pod.stops or not pod.result_wanted:
         return
     pod.found.had_turn = True
     task = result(pod, stay)
@@ -50,15 +50,6 @@ def result(pod: Pod, stay: Stay) -> Task:
         item.size = total
 
     return Task(item, work, ItemState.CAPTURED)
-
-
-def wanted(pod: Pod) -> bool:
-    """Always for scripts, as in v2.3.0, unless the controller says no; for containers when it says so (5.1, 5.8)."""
-    asked = pod.settings.include_script_output
-    if asked is None and pod.execution is not None:
-        asked = pod.execution.include_script_output
-    is_script = pod.template.view.container is None and pod.template.view.script is not None
-    return is_script if asked is None else asked
 
 
 def tail(stream: BinaryIO, limit: int) -> tuple[bytes, int]:

@@ -13,7 +13,7 @@ from lifecycle.errors import BadRequest, LifecycleError, NotFound
 from lifecycle.grace import MEASURED
 from lifecycle.location import Location
 from lifecycle.outcome import ItemState
-from lifecycle.phases.capturing import result, wanted
+from lifecycle.phases.capturing import result
 from lifecycle.phases.loading import moving
 from lifecycle.ports import RootHolder
 from lifecycle.source import HeldSource, MirrorSource, RuntimeSource
@@ -42,7 +42,7 @@ def save(pod: Pod, stay: Stay) -> None:
     its own.
     """
     tasks = [_parameter(pod, stay, one, n) for n, one in enumerate(pod.template.view.outputs.parameters)]
-    tasks += [result(pod, stay)] if wanted(pod) and not pod.found.had_turn else []
+    tasks += [result(pod, stay)] if pod.result_wanted and not pod.found.had_turn else []
     tasks += [_log(pod, stay)] if pod.template.archive_location.get("archiveLogs") else []
     view, raw = pod.template.view.outputs.artifacts, pod.template.raw_artifacts("outputs")
     artifacts = [_artifact(pod, stay, n, *pair) for n, pair in enumerate(zip(view, raw, strict=True))]
@@ -74,17 +74,22 @@ def _settle_unreachable(pod: Pod, stay: Stay, tasks: list[Task]) -> None:
 def _small_ones_first(pod: Pod, artifacts: list[Task], paths: list[str]) -> list[Task]:
     """In the order of their bytes, those of unknown size last. Looking takes a share of the grace at most."""
     sizes: dict[int, int] = {}
-    done = pod.clock.inbox()
+    news = pod.clock.inbox()
 
     def look() -> None:
         for number, path in enumerate(paths):
             with suppress(Exception), source_of(pod, path) as source:  # what is wrong with it is found when it is saved
                 if (found := source.measure()) is not None:
                     sizes[number] = found.bytes
-        done.put(sizes)
+        news.put("done")
 
+    began = pod.clock.monotonic()
+    pod.hurry.listen(lambda: news.put("hurry"))
     pod.clock.start(look, "sizes")
-    done.get((pod.settings.grace if pod.grace is None else pod.grace.seconds) * MEASURED)
+    share = pod.settings.grace * MEASURED
+    while news.get(began + share - pod.clock.monotonic()) == "hurry":
+        # Main may have ended of SIGTERM before anybody has said how much time is left.
+        share = share if pod.grace is None else pod.grace.seconds * MEASURED
     known = sizes.copy()
     return [task for _, task in sorted(enumerate(artifacts), key=lambda pair: known.get(pair[0], sys.maxsize))]
 

@@ -258,7 +258,11 @@ def refused(runner, host):
 
 
 def test_a_socket_that_is_not_there_is_said_before_anything_is_written(runner, tmp_path):
-    assert f"no socket {tmp_path}/none" in refused(runner, f"unix://{tmp_path}/none")
+    said = refused(runner, f"unix://{tmp_path}/none")
+
+    assert f"no socket {tmp_path}/none" in said
+    assert "start docker on this machine" in said
+    assert "ARGO_CONTAINER_RUNTIME_EXECUTOR" not in said
 
 
 @pytest.mark.parametrize("host", ["tcp://10.0.0.1:2375", "ssh://somebody@somewhere"])

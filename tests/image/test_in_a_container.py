@@ -29,7 +29,7 @@ def test_argoexec_is_on_the_path_and_needs_neither_a_home_nor_anything_to_write(
 
 
 @USERS
-def test_init_loads_in_it(executor, local_pod, user):
+def test_init_loads_an_artifact_in_the_image(executor, local_pod, user):
     pod = local_pod(inputs={"artifacts": [{"name": "a", "path": "/a", "raw": {"data": "hello"}}]})
 
     executor.run(*pod.command("init"), options=(*STRICT, *pod.options, "--user", user))

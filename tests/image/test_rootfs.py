@@ -25,7 +25,7 @@ def entries(executor_rootfs) -> dict[str, tarfile.TarInfo]:
         return {entry.name: entry for entry in archive}
 
 
-def test_it_is_small(executor_rootfs):
+def test_the_image_is_small(executor_rootfs):
     size = executor_rootfs.stat().st_size / MIB
 
     print(f"the root file system has {size:.0f} MiB")

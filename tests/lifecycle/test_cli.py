@@ -54,6 +54,14 @@ def test_a_usage_error_exits_with_the_originals_status_or_with_2(argv, status):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("argv", [["resource", "create"], ["emissary", "--loglevel=info", "--", "sh", "-c", "x"]])
+def test_a_command_of_the_original_that_is_still_to_come_says_so(argv):
+    done = argoexec(*argv)
+
+    assert done.returncode == 1
+    assert f"argoexec {argv[0]} comes with a later release" in done.stderr
+
+
 def test_every_flag_of_the_original_parses_before_and_after_the_command():
     assert argoexec(*GLOBAL, "version", "--short").returncode == 0
     assert argoexec("version", "--short", *GLOBAL).returncode == 0

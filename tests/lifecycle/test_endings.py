@@ -139,7 +139,7 @@ def test_a_terminated_pod_whose_main_does_not_start_ends_within_a_minute(world):
     assert world.clock.monotonic() == pytest.approx(60.0)
 
 
-def test_a_sigterm_shortens_that(world):
+def test_a_sigterm_shortens_the_wait_for_a_main_that_does_not_start(world):
     del world.runtime.containers["main"]
     world.control.control = ExecutionControl(terminate=True)
     world.at(10.0, world.stop)

@@ -49,13 +49,24 @@ def deleted(world, grace, *, at=2.0):
     ("seconds", "main", "gone", "saved"),
     [(30.0, 15.0, 19.5, 25.0), (1.0, 0.5, 0.65, 0.8), (600.0, 300.0, 390.0, 595.0)],
 )
-def test_the_shares(seconds, main, gone, saved):
+def test_main_saving_and_the_report_have_their_shares_of_the_time(seconds, main, gone, saved):
     grace = Grace(100.0, seconds)
 
     assert grace.main_until == pytest.approx(100.0 + main)
     assert grace.gone_until == pytest.approx(100.0 + gone)
     assert grace.saved_until == pytest.approx(100.0 + saved)
     assert grace.ends == pytest.approx(100.0 + seconds)
+
+
+def test_a_main_that_makes_nothing_to_save_has_nearly_all_of_the_grace(tmp_path):
+    world = World(tmp_path, {"name": "t", "container": {"image": "i"}})
+    world.main.runs = None
+    world.main.ignores = (signal.SIGTERM,)
+    deleted(world, 30.0)
+
+    assert world.wait() == 0
+    assert world.main.signals == [signal.SIGTERM, signal.SIGKILL]
+    assert world.clock.monotonic() == pytest.approx(2.0 + 27.0)
 
 
 def test_everything_is_saved_and_reported_when_there_is_time(world):
@@ -144,6 +155,15 @@ def test_a_volume_that_hangs_when_it_is_measured_delays_saving_by_a_twentieth(wo
     world.wait()
     assert world.moment("item", phase="saving") == pytest.approx(2.0 + 10.0 + 1.0)
     assert world.control.reports[0].outputs["result"] == "the result"
+
+
+def test_also_when_it_is_told_late_how_much_time_is_left(world, monkeypatch):
+    """Main has ended of SIGTERM, and artifacts are looked at already."""
+    monkeypatch.setattr("lifecycle.source.measure", lambda *_: world.after(1e6)())
+    deleted(world, world.after(0.5, 15.5))
+
+    world.wait()
+    assert world.moment("item", phase="saving") == pytest.approx(2.0 + 0.8)
 
 
 def test_sidecars_are_left_to_the_kubelet(world):
@@ -271,7 +291,7 @@ def test_no_time_at_all_still_reports(world):
     assert world.clock.monotonic() == pytest.approx(2.0)
 
 
-def test_it_is_asked_once(world):
+def test_how_much_time_is_left_is_asked_once(world):
     deleted(world, 30.0)
     world.at(2.1, world.stop)
     world.main.ignores = (signal.SIGTERM,)

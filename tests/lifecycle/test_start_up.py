@@ -2,10 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from deploy import rootfs
 
 HEAVY = ("kubernetes", "docker", "boto3", "botocore", "fsspec", "rich", "yaml", "urllib3", "asyncio", "pydantic",
          "transitions.extensions", "requests", "aiohttp", "obstore", "hdfs_native", "gcsfs", "adlfs", "ossfs",
@@ -128,6 +131,28 @@ def test_a_pod_that_cannot_start_says_why_to_the_kubelet(cluster_env, contract, 
     assert message.startswith(b"init: ")
     assert len(message) <= 4096
     assert says in message.decode() or message.decode().endswith("…")
+
+
+def launched(*argv, env):
+    """The image's launcher, which is sent a SIGTERM before it imports anything of ours."""
+    early = "from lifecycle.early import begin"
+    assert rootfs.LAUNCHER.count(early) == 1
+    code = rootfs.LAUNCHER.replace(early, f"import os; os.kill(os.getpid(), {signal.SIGTERM:d})\n{early}")
+    return subprocess.run([sys.executable, "-c", code, *argv], env=env, capture_output=True, check=False, timeout=60)
+
+
+def test_a_sigterm_before_anything_is_imported_stops_the_pod_and_not_the_process(pod_env, tmp_path):
+    annotations, env, pod = pod_env
+    (tmp_path / "termination-log").touch()
+    done = launched("init", "--pod-annotations", str(annotations), env=env)
+
+    assert done.returncode == 1
+    assert (tmp_path / "termination-log").read_text() == "terminated by SIGTERM"
+    assert not (pod / "volumes/input-artifacts/a").exists()
+
+
+def test_a_command_without_a_pod_dies_of_it():
+    assert launched("version", env=dict(os.environ)).returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("name", HEAVY)

@@ -32,10 +32,10 @@ def needs(what: str, *programs: str) -> str:
     if os.environ.get("ARGOEXEC_TEST_REAL") != "1":
         pytest.skip(f"needs {what}: make test-real starts it")
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    found = [shutil.which(program, path=path) for program in programs]
-    if not all(found):
-        pytest.fail(f"needs {what}: make test-real installs it")
-    return found[0] or ""
+    found = {program: shutil.which(program, path=path) for program in programs}
+    if missing := [program for program, where in found.items() if where is None]:
+        pytest.fail(f"needs {what}: make test-real installs it; there is no {', '.join(missing)}")
+    return found[programs[0]] or ""
 
 
 def installed(what: str, variable: str, program: str = "") -> str:

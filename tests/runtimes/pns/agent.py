@@ -6,6 +6,7 @@ method ``cancel`` sets the token of another one.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import pickle
@@ -23,6 +24,8 @@ from runtimes.pns import NamespaceRuntime
 from runtimes.podlog import PodLog
 from runtimes.pods import PodWatch
 
+for late in ("lifecycle.beneath", "lifecycle.archive.stream", "lifecycle.archive.tar", "runtimes.inotify"):
+    importlib.import_module(late)  # not every user may read this Python
 NAMESPACE, POD = "default", "pod-1"
 
 

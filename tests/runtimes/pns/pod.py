@@ -214,6 +214,10 @@ class NamespacePod:
         text = Path(f"/proc/{outside}/status").read_text()
         return int(next(line for line in text.splitlines() if line.startswith("NSpid")).split()[-1])
 
+    def id(self, name: str) -> str:
+        """Of a container, also of one that could not be started."""
+        return self.inspect(f"{self._id}-{name}", "{{.Id}}")
+
     def inspect(self, made: str, what: str) -> str:
         return self._dockerd.docker("inspect", "-f", what, made).decode().strip()
 

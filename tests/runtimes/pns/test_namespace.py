@@ -106,12 +106,15 @@ def test_links_that_are_exchanged_while_they_are_read_do_not_lead_out(pod, tmp_p
 
 
 def test_a_container_that_cannot_be_made_never_shows_the_node_s_files(pod, tmp_path):
-    """Its process begins in the node's root; the command that is not there is found out after it has left that."""
+    """Its process begins in the node's root; the command that is not there is found out after it has left that.
+
+    Whether it is seen or not: how its maker ended is not how main did.
+    """
     (tmp_path / "secret").write_text("the node's")
     agent = pod.agent()
     with pytest.raises(RuntimeError, match="no-such-command"):
         pod.start_script("main", "", None, "--entrypoint", "no-such-command")
-    pod.api.set("main", "0" * 64, terminated={"exitCode": 127, "reason": "ContainerCannotRun"})
+    pod.api.set("main", pod.id("main"), terminated={"exitCode": 127, "reason": "ContainerCannotRun"})
     container = agent.find_main(NEVER)
 
     assert agent.wait(container, NEVER) == ExitStatus(127, "ContainerCannotRun")

@@ -78,10 +78,11 @@ def process(proc: Path, pid: int, parent: int, **files: str | bytes) -> None:
         (b"ARGO_CONTAINER_NAME=\0", ""),
         (b"X_ARGO_CONTAINER_NAME=main\0Y=ARGO_CONTAINER_NAME=main\0", ""),
         (b"ARGO_CONTAINER_NAME=\xff\0", "\ufffd"),
-        (b"", ""),
+        (b"PATH=/bin\0", ""),
+        (b"", None),
     ],
 )
-def test_a_container_s_name_is_found_in_its_environment(tmp_path: Path, environ: bytes, name: str):
+def test_a_container_s_name_is_found_in_its_environment(tmp_path: Path, environ: bytes, name: str | None):
     process(tmp_path, 7, 0, environ=environ)
 
     assert Processes(str(tmp_path)).container_name(7) == name
@@ -92,7 +93,7 @@ def test_a_process_that_is_gone_says_nothing(tmp_path: Path):
 
     assert processes.status(7) is None
     assert processes.container_ids(7) == ()
-    assert processes.container_name(7) == ""
+    assert processes.container_name(7) is None
 
 
 def test_the_first_process_of_a_container_is_its_oldest_ancestor(tmp_path: Path):

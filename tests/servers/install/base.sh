@@ -1,1 +1,1 @@
-debian util-linux tar mount openssl bzip2 xz-utils zip unzip zstd diffutils python3
+debian util-linux procps tar mount openssl bzip2 xz-utils zip unzip zstd diffutils python3

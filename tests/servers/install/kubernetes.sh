@@ -45,12 +45,17 @@ _kubernetes_maps() {
     -e 's|mapiterinit(type2.rtype, \*(\*unsafe.Pointer)(obj)),|it,|' "$1/unsafe_map.go"
 }
 
-# The sources are asked for in a file of their own, which goes again. It is deb822 with the Signed-By of Debian's own
-# entry: a one-line .list without it makes every later apt call fail.
+# The sources are asked for in a file of their own, which goes again. It is made from Debian's own entries, whichever
+# form they have: with another Signed-By than theirs every later apt call fails.
 _kubernetes_source() (
-  list=/etc/apt/sources.list.d/argoexec-tests.sources
-  trap 'rm -f "$list"' EXIT
-  sed 's/^Types:.*/Types: deb-src/' /etc/apt/sources.list.d/debian.sources >"$list"
+  own=/etc/apt/sources.list.d/debian.sources
+  list=/etc/apt/sources.list.d/argoexec-tests
+  trap 'rm -f "$list".sources "$list".list' EXIT
+  if [ -e "$own" ]; then
+    sed 's/^Types:.*/Types: deb-src/' "$own" >"$list.sources"
+  else
+    sed -n 's/^deb\([[:space:]]\)/deb-src\1/p' /etc/apt/sources.list >"$list.list"
+  fi
   apt-get update -qq
-  apt-get source -qq --download-only kubernetes </dev/null >/dev/null 2>&1
+  apt-get source -qq --download-only kubernetes </dev/null >/dev/null
 )
