@@ -17,7 +17,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from weakref import WeakSet
 
-from lifecycle.errors import LifecycleError, MainNotStarted, NotFound, Transient, Unavailable
+from lifecycle.errors import (
+    Forbidden,
+    LifecycleError,
+    MainNotStarted,
+    NotFound,
+    Transient,
+    Unauthorized,
+    Unavailable,
+    classify,
+)
+from lifecycle.outcome import NOT_BEGUN
 from lifecycle.ports import ExitStatus
 from runtimes.api import ApiServer, Gone
 
@@ -42,6 +52,9 @@ _FIRST, _CAP, _FACTOR = 0.5, 30.0, 2.0
 """Seconds of the back-off between two watches that broke or closed early."""
 _STEADY: Final = 10.0
 """Seconds after which a watch that closes is a good one: servers close each in the end."""
+_DOUBT: Final = 60.0
+"""Seconds for which a refusal is doubted by who could watch before: an API server that has just been started answers
+401 and 403 until it has read its accounts and roles, and main must not be lost by that."""
 
 _NEVER: Final = frozenset({"ErrImageNeverPull", "InvalidImageName"})
 """Reasons of a waiting container for which the kubelet has no second try in store."""
@@ -78,7 +91,9 @@ class ContainerState:
 
     def exit_status(self) -> ExitStatus:
         """How it ended; only what is out of the ordinary has a reason."""
-        return ExitStatus(self.code, "" if self.reason in {"Completed", "Error"} else self.reason)
+        reason = "" if self.reason in {"Completed", "Error"} else self.reason
+        # Of a command that has run, the message is what it wrote to its termination log.
+        return ExitStatus(self.code, reason, self.message if reason in NOT_BEGUN else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +158,8 @@ class PodWatch:
         self._state: PodState | None = None
         self._error: LifecycleError | None = None
         self._version = ""
+        self._was_open = False
+        self._refused_since: float | None = None
         self._listeners: list[Callable[[PodState], None]] = []
 
     @classmethod
@@ -232,16 +249,31 @@ class PodWatch:
                 self._version = ""  # begin with the pod as it is
             except Transient as error:
                 log.warning("the pod cannot be watched: %s", error)
+            except (Forbidden, Unauthorized) as error:
+                if not self._doubts():
+                    self._fail(error)
+                    return
+                log.warning("the pod cannot be watched any more, which is doubted for a while: %s", error)
             except Exception as error:  # noqa: BLE001 - a thread has no caller: whoever waits is told
-                known = error if isinstance(error, LifecycleError) else LifecycleError(f"the watch failed: {error!r}")
-                with self._changed:
-                    self._error, self._thread = known, None
-                    self._changed.notify_all()
+                self._fail(classify(error))
                 return
             # One that closes at once must not become a tight loop (spec 7.4 #91), whatever it told before.
             pause = 0.0 if time.monotonic() - began >= _STEADY else min(_CAP, max(_FIRST, pause * _FACTOR))
             if pause:
                 self._pause(pause * (1 + random.random() / 5))  # noqa: S311 - jitter
+
+    def _doubts(self) -> bool:
+        """Whether a refusal may pass: it could be watched, and that was not long ago."""
+        if self._refused_since is None:
+            self._refused_since = time.monotonic()
+        return self._was_open and time.monotonic() - self._refused_since < _DOUBT
+
+    def _fail(self, error: LifecycleError) -> None:
+        """Tell whoever waits; who asks then begins a new watch."""
+        with self._changed:
+            self._error, self._thread = error, None
+            self._was_open, self._refused_since = False, None
+            self._changed.notify_all()
 
     def _events(self) -> Generator[dict[str, Any], None, None]:
         """The pod as it is, unless it is known from where to go on, and then what changes.
@@ -262,6 +294,7 @@ class PodWatch:
             # Its own version is none to watch from: that of a pod that has not changed for long is too old.
             self._show(self.get())
         with self._api.open("watch", self._path, "pods", query=query, silence=_WATCH + 15.0) as answer:
+            self._was_open, self._refused_since = True, None
             for line in answer.lines():
                 if line.strip():
                     yield _event(line)
@@ -283,7 +316,7 @@ class PodWatch:
             self._state = state
             self._changed.notify_all()
         for told in tuple(self._listeners):
-            told(self._state)
+            told(state)
 
 
 _MAKING: Final = threading.Lock()
@@ -339,7 +372,7 @@ def await_main(pods: Pods, cancel: Cancel, patience: float = PATIENCE) -> Contai
 
 
 def ended(pod: PodState, name: str) -> ExitStatus | None:
-    """How a container has ended, once it has; one whose pod ended without having started it never will run.
+    """How a container has ended, once it has.
 
     Raises:
         NotFound: the pod has no such container.
