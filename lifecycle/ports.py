@@ -50,10 +50,17 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a container ended. ``code`` is 128 + n after signal n; ``reason`` is the runtime's word, e.g. OOMKilled."""
+    """How a container ended.
+
+    Attributes:
+        code: 128 + n after signal n.
+        reason: the runtime's word, e.g. OOMKilled; empty for what a command did by itself.
+        message: why its command was never begun, where that is how it ended (``outcome.NOT_BEGUN``).
+    """
 
     code: int
     reason: str = ""
+    message: str = ""
 
 
 class Runtime(Protocol):

@@ -13,7 +13,7 @@ import socket
 import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 import urllib3
 
@@ -29,6 +29,7 @@ from lifecycle.errors import (
     Unauthorized,
     Unavailable,
 )
+from lifecycle.location import without_userinfo
 from lifecycle.network import broken
 from runtimes import credentials
 
@@ -87,6 +88,7 @@ class ApiServer:
         called: what it is, for messages.
         distrusted: what to do about a certificate that is not trusted.
         base: its URL.
+        place: the same for messages, without a login.
     """
 
     called: ClassVar[str] = "the API server"
@@ -99,6 +101,7 @@ class ApiServer:
         self.namespace = found.namespace
         self.credentials = found
         self.base = found.server.rstrip("/")
+        self.place = without_userinfo(self.base)
         options: dict[str, Any] = {
             "maxsize": 8,
             "socket_options": _KEEPALIVE,
@@ -113,7 +116,7 @@ class ApiServer:
         if not found.verify:
             options["assert_hostname"] = False
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # somebody has asked for it
-        self._pool = urllib3.ProxyManager(found.proxy, **options) if found.proxy else urllib3.PoolManager(**options)
+        self._pool = _by_proxy(found.proxy, options) if found.proxy else urllib3.PoolManager(**options)
 
     @classmethod
     def of(cls, here: Surroundings) -> Self:
@@ -183,8 +186,19 @@ class ApiServer:
         return Answer(response, _asked(verb, path))
 
     def headers(self) -> dict[str, str]:
-        """What every request of this identity carries."""
+        """What every request of this identity carries.
+
+        Raises:
+            BadRequest: the token cannot be read, or cannot be sent.
+        """
         authorization = self.credentials.authorization()
+        if not authorization.isprintable() or not authorization.isascii():
+            # Who would send it says what it is: the token, in an error's text.
+            raise BadRequest(
+                f"the credentials of {self.credentials.who} cannot be sent: there is a line end, or what is no ASCII, "
+                "in them",
+                remedy="correct the token's file, or the flag or kubeconfig it is from",
+            )
         # Logs and exec are no JSON, and refused (406) to who takes nothing else.
         return {"Accept": "application/json, */*", "User-Agent": "argoexec"} | (
             {"Authorization": authorization} if authorization else {}
@@ -215,7 +229,7 @@ class ApiServer:
                 text = response.data  # read here: it may break as well
                 response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            where = f"{_asked(verb, path)}: {self.called} at {self.base}"
+            where = f"{_asked(verb, path)}: {self.called} at {self.place}"
             raise broken(where, error, remedy=self.distrusted) from error
         if response.status >= 300:
             raise self.refusal(verb, path, resource, response.status, response.headers, text)
@@ -229,7 +243,7 @@ class ApiServer:
         message = f"{_asked(verb, path)}: {self.called} answers {status}" + (f": {said}" if said else "")
         if status in _LATER or status >= 500:
             after = headers.get("Retry-After") or headers.get("retry-after") or ""
-            return _LATER.get(status, Unavailable)(message, retry_after=float(after) if after.isdigit() else None)
+            return _LATER.get(status, Unavailable)(message, retry_after=float(after) if after.isdecimal() else None)
         if reason == "AlreadyExists":
             return AlreadyExists(message)
         return _REFUSALS.get(status, BadRequest)(message, remedy=self._remedy(status, verb, path, resource))
@@ -296,6 +310,13 @@ class Answer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _by_proxy(url: str, options: dict[str, Any]) -> urllib3.ProxyManager:
+    """Of a proxy, whose login may be in its URL; urllib3 does not look for it there."""
+    login = urllib3.util.parse_url(url).auth
+    headers = urllib3.make_headers(proxy_basic_auth=unquote(login)) if login else None
+    return urllib3.ProxyManager(url, proxy_headers=headers, **options)
 
 
 _MAKING: Final = threading.Lock()

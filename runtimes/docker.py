@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 from lifecycle.archive.stream import ChunkReader
 from lifecycle.clock import Cancel, terminated
 from lifecycle.errors import BadRequest, Cancelled, LifecycleError, MainNotStarted, NotFound, Unavailable, Unsupported
+from lifecycle.outcome import NOT_BEGUN, OOM_KILLED
 from lifecycle.ports import Container, ExitStatus
 from runtimes.dockerapi import Daemon, now
 from runtimes.dockerfiles import Files, gone
@@ -43,8 +44,8 @@ KIND: Final = "io.kubernetes.docker.type"
 _SANDBOX: Final = "POD"
 _MAIN: Final = "main"
 _OURS: Final = frozenset({_MAIN, "wait"})
-_NOT_RUN: Final = frozenset({"ContainerCannotRun", "StartError"})
-"""Reasons of a container that has ended without having begun."""
+_CANNOT_RUN: Final = "ContainerCannotRun"
+"""The kubelet's word for one that docker has made and could not start: for the kubelet it has ended."""
 _PIECE: Final = 64 * 1024
 _LET_GO: Final = 1.0
 """Seconds for a thread that has been woken; what it may still hang in, a plug-in of a kubeconfig, is not ours."""
@@ -69,6 +70,8 @@ class DockerRuntime:
         self._labels = dict(labels)
         self._here = here
         self._files = Files(daemon)
+        self._ended: dict[str, ExitStatus] = {}
+        """What the cluster has told of containers that are not there any more, by their ids."""
 
     @classmethod
     def from_pod(cls, here: Surroundings) -> Self:
@@ -83,7 +86,7 @@ class DockerRuntime:
     # --- main begins ----------------------------------------------------------------------------------------------
 
     def find_main(self, cancel: Cancel) -> Container:
-        """Block until main has started.
+        """Block until main has started; one whose command could not be begun has ended, as the kubelet sees it.
 
         Events of the daemon tell when; the pod's object, where it may be watched, tells that it never will.
 
@@ -134,17 +137,17 @@ class DockerRuntime:
         """Main by the word of the cluster, when the daemon has no container with its labels.
 
         Raises:
-            MainNotStarted: it could not be started, and has been removed.
             BadRequest: it is another daemon's.
             Exception: what was told.
         """
         if isinstance(told, Exception):
             raise told
         with contextlib.suppress(NotFound):
-            if told.id and self._daemon.inspect(told.id)["State"]["Status"] != "created":
+            if told.id and _has_begun(self._daemon.inspect(told.id)["State"]):
                 return Container(_MAIN, told.id)
-        if told.reason in _NOT_RUN:
-            raise MainNotStarted(f"main cannot be started: {told.reason}: {told.message}")
+        if told.reason in NOT_BEGUN:  # it could not be started, and has been removed
+            self._ended[told.id] = told.exit_status()
+            return Container(_MAIN, told.id)
         raise BadRequest(
             f"the docker daemon at {self._daemon.host} has no {told.id[:12]!r}, which the cluster says is main",
             remedy="the node's container runtime is not docker, or not this one: choose another "
@@ -167,25 +170,15 @@ class DockerRuntime:
             log.info("the pod's object is not watched, the docker daemon alone tells when main starts: %s", error)
 
     def _main(self) -> tuple[Container | None, bool]:
-        """Main, if it runs or has run; and whether it has been made at least.
-
-        Raises:
-            MainNotStarted: the daemon could not start it.
-        """
+        """Main, if it runs, has run, or could not be started; and whether it has been made at least."""
         found = next((one for one in self._pod() if one["Labels"].get(NAME) == _MAIN), None)
         if found is None:
             return None, False
         if found.get("State") != "created":
             return Container(_MAIN, found["Id"]), True
         with contextlib.suppress(NotFound):  # the kubelet may remove one that it could not start
-            state = self._daemon.inspect(found["Id"])["State"]
-            if state["Status"] != "created":
+            if _has_begun(self._daemon.inspect(found["Id"])["State"]):
                 return Container(_MAIN, found["Id"]), True
-            if state.get("Error"):
-                raise MainNotStarted(
-                    f"main cannot be started: {state['Error']}",
-                    remedy="correct its command, working directory or mounts: see what the image has",
-                )
         return None, True
 
     # --- containers -----------------------------------------------------------------------------------------------
@@ -198,6 +191,8 @@ class DockerRuntime:
             Cancelled: the token was set.
             Unavailable: the connection broke, or the daemon is away.
         """
+        if told := self._ended.get(container.id):
+            return told
         try:
             code = self._daemon.wait(container.id, cancel, timeout)
         except NotFound as error:
@@ -211,7 +206,9 @@ class DockerRuntime:
             state = self._daemon.inspect(container.id)["State"]
         except NotFound:  # removed since; its code is known
             return ExitStatus(code)
-        return ExitStatus(code, "OOMKilled" if state.get("OOMKilled") else "")
+        if state["Status"] == "created":
+            return ExitStatus(code, _CANNOT_RUN, state.get("Error", ""))
+        return ExitStatus(code, OOM_KILLED if state.get("OOMKilled") else "")
 
     def others(self) -> Sequence[Container]:
         """Every container of the pod that runs, but main, wait and the one that holds its network."""
@@ -311,6 +308,11 @@ def _forward(events: Body, inbox: _Inbox) -> None:
         if line.strip():
             inbox.put(None)
     raise Unavailable("the docker daemon has ended its events")
+
+
+def _has_begun(state: Mapping[str, Any]) -> bool:
+    """Whether it runs, has run, or could not be started, which leaves an exit code with one that is only made."""
+    return bool(state["Status"] != "created" or state.get("ExitCode"))
 
 
 def _namespace(here: Surroundings) -> str:

@@ -313,7 +313,9 @@ def _code(text: bytes, where: str) -> int:
         code = int(answer["StatusCode"])
     except (ValueError, KeyError, TypeError) as error:
         raise Unavailable(f"{where}: the daemon has ended before it told the exit code") from error
-    if problem := (answer.get("Error") or {}).get("Message"):
+    # With a code there may be an error too: why a container that was made could not be started.
+    if code < 0:
+        problem = (answer.get("Error") or {}).get("Message") or "the daemon does not know how it ended"
         raise Unavailable(f"{where}: {problem}")
     return code
 

@@ -39,6 +39,8 @@ RUN: Final = "argoexec.run"
 NETWORK: Final = "ARGOEXEC_DOCKER_NETWORK"
 GRACE: Final = 2.0
 """Seconds an init container has between TERM and KILL when the run is cancelled."""
+_STUCK: Final = 10.0
+"""Seconds it has to be gone after KILL; `close` removes it by force."""
 _REMEDY: Final = (
     "start docker on this machine and run as somebody who may use its socket, or name the socket of another daemon: "
     "DOCKER_HOST=unix:///PATH; without --runtime docker none is needed"
@@ -112,7 +114,7 @@ class DockerSandbox:
             self._runtime.signal(container, signal.SIGTERM)
             if self._runtime.wait(container, NEVER, GRACE) is None:
                 self._runtime.signal(container, signal.SIGKILL)
-                self._runtime.wait(container, NEVER)
+                self._runtime.wait(container, NEVER, _STUCK)
             raise
         if status is None:
             raise AssertionError("a wait without a time-out has timed out")

@@ -11,7 +11,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import unquote, urlencode, urljoin, urlsplit
 
 from lifecycle.errors import BadRequest, TimedOut, Unavailable
 from lifecycle.network import broken
@@ -78,8 +78,11 @@ def _followed(socket: Any, where: str, until: float) -> Finished:
 
     output = b""
     while True:
+        left = until - time.monotonic()
+        if left <= 0:  # a command that never falls silent never lets a read time out
+            raise TimedOut(f"{where}: the command still runs")
         try:
-            socket.settimeout(max(0.001, until - time.monotonic()))
+            socket.settimeout(left)
             frame = socket.recv()
         except websocket.WebSocketTimeoutException as error:
             raise TimedOut(f"{where}: the command still runs") from error
@@ -147,7 +150,7 @@ def _connected(server: ApiServer, url: str, path: str, resource: str, until: flo
             answer = getattr(socket, "handshake_response", None)
             location = None if answer is None else answer.headers.get("location")
             if not location:
-                raise broken(f"{where}: {server.called} at {server.base}", error, remedy=server.distrusted) from error
+                raise broken(f"{where}: {server.called} at {server.place}", error, remedy=server.distrusted) from error
             url = urljoin(url, location)
             if urlsplit(url).hostname != first.hostname:
                 raise BadRequest(f"{where}: {server.called} sends us to another host, which is not followed") from error
@@ -180,6 +183,6 @@ def _proxy(server: ApiServer) -> dict[str, Any]:
     if not server.credentials.proxy:
         return {"http_no_proxy": ["*"]}
     proxy = urlsplit(server.credentials.proxy)
-    login = (proxy.username, proxy.password or "") if proxy.username else None
+    login = (unquote(proxy.username), unquote(proxy.password or "")) if proxy.username else None
     return {"http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port, "http_proxy_auth": login,
             "proxy_type": proxy.scheme.replace("https", "http"), "http_no_proxy": []}  # fmt: skip

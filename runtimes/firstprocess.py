@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 KILL: Final = int(signal.SIGKILL)
 OWN: Final = "own"
 """What the script says when the first process is PID 1."""
+PROGRAM: Final = "kill"
+"""What is tried in an image without a shell; it can be told of PID 1 alone."""
 
 # Only what a shell has built in: an image may have nothing else. Of /proc/PID/stat everything behind the name, which
 # is in brackets, is numbers: the second is the parent, 0 for who came from outside; the twentieth its start.
@@ -39,8 +41,9 @@ for p in /proc/[0-9]*; do
   [ "$2" = 0 ] || continue
   if [ -z "$first" ] || [ "${20}" -lt "$age" ]; then first=$pid age=${20}; fi
 done 2>/dev/null
+if [ -z "$first" ]; then echo "its first process is in another control group than its commands"; exit 1; fi
 echo shared
-[ -z "$first" ] || kill -NUMBER "$first"
+kill -NUMBER "$first"
 """
 _OTHERS: Final = "kill -9 -1 2>/dev/null"
 
@@ -56,7 +59,7 @@ def commands(number: int, *, shared: bool) -> tuple[tuple[str, ...], ...]:
     by_shell = ("/bin/sh", "-c", script.strip())
     if shared:
         return (by_shell,)
-    return by_shell, ("kill", f"-{number}", "-1" if number == KILL else "1")
+    return by_shell, (PROGRAM, f"-{number}", "-1" if number == KILL else "1")
 
 
 def is_shared(spec: Mapping[str, Any]) -> bool:

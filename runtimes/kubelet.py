@@ -89,7 +89,7 @@ class NodePods:
             if found["name"] == self._name and found["namespace"] == self._namespace:
                 return pod
         raise NotFound(
-            f"the kubelet at {self._kubelet.base} has no pod {self._name!r} of the namespace {self._namespace!r}",
+            f"the kubelet at {self._kubelet.place} has no pod {self._name!r} of the namespace {self._namespace!r}",
             remedy=f"{HOST} must be the pod's own node: take it from the field status.hostIP",
         )
 

@@ -15,7 +15,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 from weakref import WeakSet
 
-from lifecycle.errors import LifecycleError, NotFound, Transient, Unavailable
+from lifecycle.errors import Forbidden, LifecycleError, NotFound, Transient, Unauthorized, Unavailable, classify
 from runtimes.api import Gone
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ _FIRST, _CAP, _FACTOR = 0.5, 30.0, 2.0
 """Seconds of the back-off between two watches that broke or closed early."""
 _STEADY: Final = 10.0
 """Seconds after which a watch that closes is a good one: servers close each in the end."""
+_DOUBT: Final = 60.0
+"""Seconds for which a refusal is doubted by who could watch before: an API server that has just been started answers
+401 and 403 until it has read its accounts and roles, and main must not be lost by that."""
 
 
 class ObjectWatch(Generic[S]):
@@ -78,6 +81,8 @@ class ObjectWatch(Generic[S]):
         self._state: S | None = None
         self._error: LifecycleError | None = None
         self._version = ""
+        self._was_open = False
+        self._refused_since: float | None = None
         self._listeners: list[Callable[[S], None]] = []
         self._answer: Answer | None = None
 
@@ -161,16 +166,31 @@ class ObjectWatch(Generic[S]):
                 if self._over.is_set():
                     return
                 log.warning("the %s cannot be watched: %s", self.kind, error)
+            except (Forbidden, Unauthorized) as error:
+                if not self._doubts():
+                    self._fail(error)
+                    return
+                log.warning("the %s cannot be watched any more, which is doubted for a while: %s", self.kind, error)
             except Exception as error:  # noqa: BLE001 - a thread has no caller: whoever waits is told
-                known = error if isinstance(error, LifecycleError) else LifecycleError(f"the watch failed: {error!r}")
-                with self._changed:
-                    self._error, self._thread = known, None
-                    self._changed.notify_all()
+                self._fail(classify(error))
                 return
             # One that closes at once must not become a tight loop (spec 7.4 #91), whatever it told before.
             pause = 0.0 if time.monotonic() - began >= _STEADY else min(_CAP, max(_FIRST, pause * _FACTOR))
             if pause:
                 self._pause(pause * (1 + random.random() / 5))  # noqa: S311 - jitter
+
+    def _doubts(self) -> bool:
+        """Whether a refusal may pass: it could be watched, and that was not long ago."""
+        if self._refused_since is None:
+            self._refused_since = time.monotonic()
+        return self._was_open and time.monotonic() - self._refused_since < _DOUBT
+
+    def _fail(self, error: LifecycleError) -> None:
+        """Tell whoever waits; who asks then begins a new watch."""
+        with self._changed:
+            self._error, self._thread = error, None
+            self._was_open, self._refused_since = False, None
+            self._changed.notify_all()
 
     def _events(self) -> Generator[dict[str, Any], None, None]:
         """The object as it is, unless it is known from where to go on, and then what changes.
@@ -192,6 +212,7 @@ class ObjectWatch(Generic[S]):
             self._show(self.get())
         with self._api.open("watch", self._path, self._resource, query=query, silence=_WATCH + 15.0) as answer:
             self._answer = answer
+            self._was_open, self._refused_since = True, None
             try:
                 for line in answer.lines():
                     if line.strip():
@@ -216,7 +237,7 @@ class ObjectWatch(Generic[S]):
             self._state = state
             self._changed.notify_all()
         for told in tuple(self._listeners):
-            told(self._state)
+            told(state)
 
 
 def _event(line: bytes) -> dict[str, Any]:

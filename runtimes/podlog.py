@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from lifecycle.clock import NEVER
 from lifecycle.errors import Unavailable
+from lifecycle.outcome import NOT_BEGUN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lifecycle.ports import Container
     from runtimes.api import ApiServer
-    from runtimes.pods import PodState, PodWatch
+    from runtimes.pods import ContainerState, PodState, PodWatch
 
 _TOLD: Final = 30.0
 """Seconds within which the kubelet tells that a container has started: it looks once a second."""
@@ -35,19 +35,17 @@ class PodLog:
         """
         from lifecycle.archive.stream import ChunkReader  # noqa: PLC0415 - only those who want a log pay
 
-        def started(pod: PodState) -> bool | None:
+        def started(pod: PodState) -> ContainerState | None:
             state = pod.container(container.name)
-            return True if state is not None and state.phase != "waiting" else None
+            return state if state is not None and state.phase != "waiting" else None
 
         # The log of what has not started, as far as the kubelet knows, is refused for good (400).
-        if self._watch.wait_for(started, NEVER, _TOLD) is None:
+        state = self._watch.wait_for(started, NEVER, _TOLD)
+        if state is None:
             raise Unavailable(f"the kubelet has not told within {_TOLD:g} s that {container.name} has started")
+        if state.reason in NOT_BEGUN:  # some nodes have no log of it, and say so by a 500
+            return BytesIO()
         query = [("container", container.name), ("follow", "true")]
         # No limit to the silence: a node that is gone is found by the keepalive of the connection.
         answer = self._api.open("get", self._path, "pods/log", query=query, silence=None)
-
-        def chunks() -> Iterator[bytes]:
-            while data := answer.read1():
-                yield data
-
-        return ChunkReader(chunks(), answer.close)
+        return ChunkReader(iter(answer.read1, b""), answer.close)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from lifecycle.errors import MainNotStarted, NotFound
+from lifecycle.outcome import NOT_BEGUN
 from lifecycle.ports import ExitStatus
 from runtimes.api import ApiServer
 from runtimes.objectwatch import ObjectWatch
@@ -57,7 +58,9 @@ class ContainerState:
 
     def exit_status(self) -> ExitStatus:
         """How it ended; only what is out of the ordinary has a reason."""
-        return ExitStatus(self.code, "" if self.reason in {"Completed", "Error"} else self.reason)
+        reason = "" if self.reason in {"Completed", "Error"} else self.reason
+        # Of a command that has run, the message is what it wrote to its termination log.
+        return ExitStatus(self.code, reason, self.message if reason in NOT_BEGUN else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,7 @@ def await_main(pods: Pods, cancel: Cancel, patience: float = PATIENCE) -> Contai
 
 
 def ended(pod: PodState, name: str) -> ExitStatus | None:
-    """How a container has ended, once it has; one whose pod ended without having started it never will run.
+    """How a container has ended, once it has.
 
     Raises:
         NotFound: the pod has no such container.

@@ -92,6 +92,14 @@ class Processes:
             (one.removeprefix(NAME).decode(errors="replace") for one in text.split(b"\0") if one.startswith(NAME)), ""
         )
 
+    def mount_namespace(self, pid: int) -> tuple[int, int] | None:
+        """Which one it has; ``None`` when it is gone, or may not be looked into."""
+        try:
+            found = os.stat(f"{self.proc}/{pid}/ns/mnt")
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     def first(self, pid: int) -> int:
         """The first process of the container that ``pid`` is in: the oldest of its ancestors in this namespace."""
         while (status := self.status(pid)) is not None and status.parent > 0:

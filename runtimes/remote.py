@@ -8,22 +8,24 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
+from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final, NoReturn
 
 from lifecycle.archive.stream import ChunkReader
 from lifecycle.clock import NEVER
 from lifecycle.errors import BadRequest, NotFound, TimedOut, Unavailable, Unsupported
+from lifecycle.outcome import NOT_BEGUN
 from lifecycle.ports import Container
 from runtimes import exec as commands
 from runtimes import firstprocess
 from runtimes.pods import OURS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from lifecycle.clock import Cancel
     from lifecycle.ports import ExitStatus
-    from runtimes.api import Answer, ApiServer
+    from runtimes.api import ApiServer
     from runtimes.pods import ContainerState, PodState
 
 log = logging.getLogger("argoexec")
@@ -101,16 +103,20 @@ class RemoteRuntime(ABC):
         state = self._pod().container(container.name)
         if state is None or state.phase == "waiting":
             raise NotFound(f"the container {container.name!r} has not started: there is no output")
+        if state.reason in NOT_BEGUN:  # some nodes have no log of it, and say so by a 500
+            return BytesIO()
         path, query = self._log(container)
         if state.phase == "terminated":
             # It ends with the last byte, even where the node still writes it; else what is there now is all.
             query = [*query, ("follow", "true")]
         # No limit to the silence: a node that is gone is found by the keepalive of the connection.
         answer = self._server().open("get", path, self.resource_log, query=query, silence=None)
-        return ChunkReader(_chunks(answer), answer.close)
+        return ChunkReader(iter(answer.read1, b""), answer.close)
 
     def signal(self, container: Container, number: int) -> None:
         """Send a signal to the container's first process, by a shell or a ``kill`` in its image.
+
+        One that has ended, or whose pod is gone, needs none.
 
         SIGKILL cannot reach it where it is PID 1: there all other processes of the container are killed (ADR 24).
 
@@ -119,18 +125,41 @@ class RemoteRuntime(ABC):
             Forbidden: exec is not allowed.
             Transient: it is not known whether it was sent.
         """
-        pod = self._pod()
-        state = pod.container(container.name)
-        if state is None or state.phase != "running":
+        pod = self._running(container)
+        if pod is None:
             return
         firstprocess.check(pod.spec)
         if number != firstprocess.KILL:
             self._send(container, number, pod)
             return
         for seconds in _ROUNDS:
-            if not self._send(container, number, pod) or self.wait(container, NEVER, seconds) is not None:
+            if not self._send(container, number, pod) or self._has_ended(container, seconds):
                 return
         raise firstprocess.survived(container.name)
+
+    def _running(self, container: Container) -> PodState | None:
+        """The pod as it is now, if the container runs in it."""
+        try:
+            pod = self._pod()
+        except NotFound:  # the pod's object is gone
+            return None
+        state = pod.container(container.name)
+        return pod if state is not None and state.phase == "running" else None
+
+    def _has_ended(self, container: Container, within: float) -> bool:
+        """Whether it ends in so many seconds, or its pod is gone."""
+        try:
+            return self.wait(container, NEVER, within) is not None
+        except NotFound:
+            return True
+
+    def _is_over(self, container: Container) -> bool:
+        """Whether a command was refused because there is nothing to run it in any more.
+
+        The kubelet answers 500 for that as for much else: the pod's state tells, a little later. It is asked for at
+        last, because a watch that broke may be in its back-off.
+        """
+        return self._has_ended(container, _NEWS) or self._running(container) is None
 
     def _send(self, container: Container, number: int, pod: PodState) -> bool:
         """Whether the first process may have survived, being PID 1."""
@@ -139,19 +168,18 @@ class RemoteRuntime(ABC):
             try:
                 done = self._run(container, argv)
             except (NotFound, BadRequest, Unavailable, TimedOut):
-                # A container that has ended is refused in many ways; that it has is known a little later.
-                if self.wait(container, NEVER, _NEWS) is None:
+                if not self._is_over(container):
                     raise
                 return False
             if done.code == 0:
-                return not shared and firstprocess.OWN in done.said.split()
+                return not shared and (argv[0] == firstprocess.PROGRAM or firstprocess.OWN in done.said.split())
             if done.code not in _NOT_STARTED:
-                if self.wait(container, NEVER, _NEWS) is not None:
+                if self._is_over(container):
                     return False
                 raise BadRequest(
                     f"signal {number} could not be sent to {container.name}: {done.said or f'exit code {done.code}'}"
                 )
-        if self.wait(container, NEVER, _NEWS) is not None:
+        if self._is_over(container):
             return False
         raise firstprocess.no_program(container.name, number, shared=shared)
 
@@ -178,11 +206,6 @@ class RemoteRuntime(ABC):
 
 def _is_other(one: ContainerState) -> bool:
     return one.phase == "running" and one.name not in OURS
-
-
-def _chunks(answer: Answer) -> Iterator[bytes]:
-    while data := answer.read1():
-        yield data
 
 
 def _unreadable(container: Container, path: str) -> Unsupported:

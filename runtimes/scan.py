@@ -63,7 +63,7 @@ class Found:
         self.root: int | None = None
         self.mounts: int | None = None
         self.settled = False
-        self.refused = 0
+        self.refused = self._nameless = 0
         # The root has become another one: it was the node's, and is the container's now.
         self._moved = False
 
@@ -101,6 +101,9 @@ class Found:
             return changed
         # The program runs: the root that was open before this look may still be the one of its maker.
         self.name = processes.container_name(self.pid)
+        if self.name is None and not self.refused and self._nameless < _SETTLED:
+            self._nameless += 1  # in the middle of execve(2) it has no environment yet
+            return changed
         self.ids = processes.container_ids(self.pid) or self.ids
         self.settled = True
         return True
@@ -199,7 +202,7 @@ class Scan:
         self._thread.start()
 
     def await_first(self, timeout: float) -> bool:
-        """Block until a container's program has been seen, at most ``timeout`` seconds; whether it has."""
+        """Block until a container's program has been seen, at most ``timeout`` seconds; whether it has or cannot be."""
         with self.changed:
             return self.changed.wait_for(
                 lambda: self.failure is not None or any(one.settled for one in self._found), timeout
@@ -251,7 +254,7 @@ class Scan:
 
     def _look_for_born(self) -> bool:
         """Add the first processes of containers that were not there at the last look."""
-        if self._born is not None:
+        if self._born is not None and not self._over:
             last = os.pread(self._born, 32, 0)
             # A process has its number before it can be seen, so one that is new is looked for twice.
             self._again = 2 if last != self._last else self._again - 1
@@ -292,11 +295,11 @@ class Scan:
         """Whether it has been sent into a container that was there before, as `kubectl exec` does."""
         if one.ids:
             return one.ids == self._own_ids or any(one.ids == other.ids for other in self._found)
-        space = _namespace(self.processes, one.pid)
+        space = self.processes.mount_namespace(one.pid)
         if space is None:
             return False
         running = [other.pid for other in self._found if not other.ended]
-        return space in {_namespace(self.processes, pid) for pid in (self.own, *running)}
+        return space in {self.processes.mount_namespace(pid) for pid in (self.own, *running)}
 
     @property
     def urgent(self) -> bool:
@@ -309,29 +312,36 @@ class Scan:
         except Exception as error:  # noqa: BLE001 - whoever waits is told: no descriptor is left, /proc hides processes
             from lifecycle.errors import classify  # noqa: PLC0415
 
-            with self.changed:
-                self.failure = classify(error)
-                self.changed.notify_all()
+            self.failure = classify(error)
+            self._tell()
 
     def _look_on(self) -> None:
-        hosts = _watch(self.hosts)
+        hosts: Watch | None = None
+        is_calm = False
         poller = select.poll()
         poller.register(self._wake, select.POLLIN)
-        if hosts is not None:
-            poller.register(hosts, select.POLLIN)
         try:
             while not self._over:
                 self.look()
+                if not is_calm and not self.urgent:
+                    is_calm = True
+                    hosts = _watch(self.hosts)  # only now: it imports for 30 ms, in which nobody looks
+                    if hosts is not None:
+                        poller.register(hosts, select.POLLIN)
+                    self._tell()  # what was written before has been no event
                 tight = self.urgent or any(not one.settled for one in self._found)
                 for fd, _ in poller.poll(_TIGHT if tight else _SLOW):
                     if hosts is not None and fd == hosts.fileno():
                         hosts.names()
-                        with self.changed:
-                            self._urgent_until = time.monotonic() + _URGENT
-                            self.changed.notify_all()
+                        self._urgent_until = time.monotonic() + _URGENT
+                        self._tell()
         finally:
             if hosts is not None:
                 hosts.close()
+
+    def _tell(self) -> None:
+        with self.changed:
+            self.changed.notify_all()
 
 
 _begun: list[Scan] = []
@@ -388,11 +398,3 @@ def _watch(path: str) -> Watch | None:
         watch.close()
         return None
     return watch
-
-
-def _namespace(processes: Processes, pid: int) -> tuple[int, int] | None:
-    try:
-        found = os.stat(f"{processes.proc}/{pid}/ns/mnt")
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

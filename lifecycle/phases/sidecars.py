@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from lifecycle.clock import NEVER
-from lifecycle.errors import Cancelled, Transient
+from lifecycle.errors import Cancelled, NotFound, Transient
 from lifecycle.outcome import ItemState
 from lifecycle.phases.waiting import AFTER_KILL
 from lifecycle.stay import Task
@@ -14,6 +14,7 @@ from lifecycle.stay import Task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lifecycle.clock import Cancel
     from lifecycle.context import Pod
     from lifecycle.outcome import Item
     from lifecycle.ports import Container
@@ -54,7 +55,7 @@ def _kill_all(pod: Pod, stay: Stay, chosen: Callable[[str], bool]) -> None:
 def _end(pod: Pod, container: Container, item: Item) -> None:
     pod.runtime.signal(container, signal.SIGTERM)
     try:
-        if pod.runtime.wait(container, pod.hurry, pod.settings.grace) is not None:
+        if _is_gone(pod, container, pod.hurry, pod.settings.grace):
             return
     except Cancelled:  # a second wish to stop leaves no grace
         if pod.grace is not None:
@@ -62,6 +63,14 @@ def _end(pod: Pod, container: Container, item: Item) -> None:
             return
     pod.runtime.signal(container, signal.SIGKILL)
     # It is bounded, so nothing needs to cancel it.
-    if pod.runtime.wait(container, NEVER, AFTER_KILL) is not None:
+    if _is_gone(pod, container, NEVER, AFTER_KILL):
         return
     raise Transient(f"the container {container.name!r} still runs {AFTER_KILL:g} s after SIGKILL")
+
+
+def _is_gone(pod: Pod, container: Container, cancel: Cancel, timeout: float) -> bool:
+    """Whether it ends in so many seconds; one that is removed meanwhile has ended, however it did."""
+    try:
+        return pod.runtime.wait(container, cancel, timeout) is not None
+    except NotFound:
+        return True

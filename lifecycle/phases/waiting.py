@@ -14,7 +14,7 @@ from lifecycle.clock import Cancel, deadline_exceeded, terminated
 from lifecycle.context import ControlChanged, Stop
 from lifecycle.errors import Cancelled, LifecycleError, Transient, Unavailable, classify
 from lifecycle.grace import GraceKnown
-from lifecycle.outcome import OOM_KILLED, Failure, ItemState
+from lifecycle.outcome import NOT_BEGUN, OOM_KILLED, Failure, ItemState
 from lifecycle.unreachable import refuse
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class _Watch:
         self._main: Container | None = None
         self._killed = False
         self._trouble: Exception | None = None
+        self._refused: LifecycleError | None = None
         self._kill_at: float | None = None
         self._give_up_at: float | None = None
 
@@ -217,13 +218,16 @@ class _Watch:
     def _ended(self, status: ExitStatus) -> None:
         self._pod.found.exit = status
         self._done = True
-        how = f"exit code {status.code}" + (f" ({status.reason})" if status.reason else "")
+        code = f"exit code {status.code}"
+        how = code + (f" ({status.reason})" if status.reason else "")
         self._stay.settle(self._item, ItemState.REPORTED, how)
         if status.reason == OOM_KILLED:
             self._pod.record.ended = (
-                f"main was killed by the kernel: it used more memory than its limit ({status.reason}, exit code "
-                f"{status.code}) — raise resources.limits.memory"
+                f"main was killed by the kernel: it used more memory than its limit ({status.reason}, {code}) — "
+                "raise resources.limits.memory"
             )
+        elif status.reason in NOT_BEGUN and status.message:
+            self._pod.record.ended = f"main could not be started: {status.message} ({status.reason}, {code})"
         elif status.reason:
             self._pod.record.ended = f"main ended with {how}"
 
@@ -311,12 +315,13 @@ class _Watch:
             self._stop(deadline_exceeded())
 
     def _give_up(self) -> None:
-        trouble = None if self._trouble is None else classify(self._trouble)
+        trouble = self._refused if self._trouble is None else classify(self._trouble)
+        why, remedy = (f": {trouble}", trouble.remedy) if trouble else ("", "")
         if self._main is None and trouble is None:
             self._done = True
             self._stay.settle(self._item, ItemState.ABANDONED, "main never ran")
         elif self._main is None:
-            self._lost(Unavailable(f"main was not found: {trouble}", remedy=trouble.remedy if trouble else ""))
+            self._lost(Unavailable(f"main was not found{why}", remedy=remedy))
         elif self._pod.grace is not None:
             # Some kubelets tell of no container's end before all of a deleted pod have ended, `wait` among them, and
             # they kill main without us.
@@ -325,10 +330,10 @@ class _Watch:
                 self._item, ItemState.REPORTED, "its end was not seen in its share of the time that is left"
             )
         elif self._killed:
-            self._lost(LifecycleError("main still runs after SIGKILL", remedy="look at the node: the process is stuck"))
+            stuck = "look at the node: the process is stuck"
+            self._lost(LifecycleError(f"main still runs after SIGKILL{why}", remedy=remedy or stuck))
         else:
-            why = f": {trouble}" if trouble else ""
-            self._lost(Unavailable(f"SIGKILL could not be sent to main{why}", remedy=trouble.remedy if trouble else ""))
+            self._lost(Unavailable(f"SIGKILL could not be sent to main{why}", remedy=remedy))
 
     # --- signals to main ------------------------------------------------------------------------------------------
 
@@ -352,6 +357,7 @@ class _Watch:
         if error is not None and number is signal.SIGKILL:
             self._lost(error)
         elif error is not None:
+            self._refused = error
             self._stay.note(f"{number.name} could not be sent to main: {error}")
         else:
             self._was_sent(number)

@@ -9,7 +9,7 @@ from lifecycle.clock import deadline_exceeded
 from lifecycle.context import ControlChanged
 from lifecycle.errors import Forbidden, InputError, MainNotStarted
 from lifecycle.outcome import MESSAGE_LIMIT
-from lifecycle.ports import ExecutionControl
+from lifecycle.ports import ExecutionControl, ExitStatus
 from lifecycle.stopping import arm_deadline
 from tests.fakes import FakeContainer, Script
 from tests.lifecycle.endings import HOUR, ends, make_world, saved
@@ -46,6 +46,17 @@ def test_a_runtimes_word_for_mains_end_is_passed_on(world):
     world.main.code, world.main.reason = 128, "ContainerCannotRun"
 
     ends(world, 0, "main ended with exit code 128 (ContainerCannotRun)")
+
+
+def test_why_mains_command_could_not_be_begun_is_passed_on_and_is_no_error_of_ours(world):
+    world.main.end(127)
+    world.main.status = ExitStatus(127, "StartError", 'exec: "nosuchcommand": not found')
+    world.runtime.files.clear()
+
+    ends(
+        world, 0,
+        'main could not be started: exec: "nosuchcommand": not found (StartError, exit code 127)',
+    )  # fmt: skip
 
 
 def test_a_main_that_has_ended_before_it_was_found_is_saved_all_the_same(world):

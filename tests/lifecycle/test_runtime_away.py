@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from lifecycle.errors import Forbidden
+from lifecycle.errors import Forbidden, NotFound, Unsupported
 from tests.fakes import FakeContainer, Script
 from tests.lifecycle.endings import HOUR, away, ends, make_world, saved
 
@@ -98,6 +98,28 @@ def test_a_wait_that_is_forbidden_names_the_permission_and_what_there_is_is_save
 
     ends(world, 1, "waiting: main: watch pods is forbidden — grant watch on pods")
     assert saved(world)
+
+
+def test_a_main_that_survives_kill_tells_why_it_could_not_be_told_to_stop(world):
+    world.main.runs = None
+    world.main.signal = world.main.signals.append
+    world.pod.deadline = world.clock.now() + timedelta(seconds=60)
+    world.runtime.script = Script(signal=[Unsupported("there is no shell in its image", remedy="add one")])
+
+    ends(
+        world, 1,
+        "Step exceeded its deadline; waiting: main: main still runs after SIGKILL: there is no shell in its image — "
+        "add one",
+    )  # fmt: skip
+    assert world.main.signals == [signal.SIGKILL]
+
+
+def test_a_sidecar_that_is_removed_between_signal_and_wait_is_gone(world):
+    world.runtime.containers["proxy"] = FakeContainer(world.clock, ignores=(signal.SIGTERM,))
+    world.runtime.script = Script(wait=[None, NotFound("the container proxy has been removed")])
+
+    ends(world, 0, "")
+    assert world.states["container proxy"] == "done"
 
 
 def test_sidecars_that_may_not_be_listed_are_an_error_after_everything_was_saved(world):

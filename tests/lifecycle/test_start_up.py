@@ -101,6 +101,18 @@ def test_an_init_in_a_cluster_that_has_nothing_to_report_imports_no_client_libra
     assert log.read_text() == ""
 
 
+def test_an_init_asks_the_docker_runtime_what_it_can_read_without_a_client_of_docker(cluster_env):
+    annotations, env, _ = cluster_env
+    outputs = {"parameters": [{"name": "p", "valueFrom": {"path": "/p"}}]}
+    template = json.dumps({"name": "t", "container": {"image": "i"}, "outputs": outputs})
+    chosen = {"ARGO_CONTAINER_RUNTIME_EXECUTOR": "docker", "ARGO_TEMPLATE": template}
+    status, imported = modules("init", "--pod-annotations", str(annotations), env=env | chosen)
+
+    assert status == 0
+    assert "runtimes.docker" in imported
+    assert [name for name in imported if name in HEAVY] == []
+
+
 @pytest.mark.parametrize(
     ("contract", "says"),
     [

@@ -79,13 +79,6 @@ def _no_command(case: Case) -> Json:
     return {"name": "t", "container": {"image": BUSYBOX, "command": ["/no/such/program"]}}
 
 
-def _no_command_expected(case: Case) -> Expected:
-    """The Engine API says why main has no process; for the kubelet it is one that has ended."""
-    if case.runtime == "docker":
-        return Expected(wait=1, main=None, message=("cannot be started", "/no/such/program"))
-    return Expected(wait=0, main=None, message=("main ended with exit code",))
-
-
 def _reported(case: Case) -> Json:
     return {
         "name": "t",
@@ -123,6 +116,10 @@ SCENARIOS = (
     _scenario("required-outputs", _required, _required_expected),
     _scenario("required-input", _input, Expected(init=1, wait=None, main=None, message=("needed", "no/such/key"))),
     _scenario("no-image", _unreadable_image, Expected(wait=1, main=None, message=("no-such-image:test",)), stuck=True),
-    _scenario("no-command", _no_command, _no_command_expected),
+    _scenario(
+        "no-command",
+        _no_command,
+        Expected(wait=0, main=None, message=("main could not be started", "/no/such/program")),
+    ),
     _scenario("forbidden", _reported, _forbidden, account=NOBODY),
 )

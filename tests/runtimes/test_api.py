@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 
 import pytest
 
@@ -16,8 +17,10 @@ from lifecycle.errors import (
     Unauthorized,
     Unavailable,
 )
+from lifecycle.network import causes
 from runtimes import credentials
 from runtimes.api import AlreadyExists, ApiServer, Conflict, Gone
+from runtimes.credentials import Credentials
 from tests.runtimes.apiserver_by_script import POD, account, api_of, found, refused, surroundings
 from tests.servers.httpd import Answer, Httpd
 
@@ -155,6 +158,34 @@ def test_a_token_is_in_no_error(server, tmp_path):
     with pytest.raises(Forbidden) as caught:
         get(server)
     assert "s3cr3t" not in repr(caught.value) + str(caught.value) + caught.value.remedy
+
+
+@pytest.mark.parametrize("token", ["s3cr3t\nrest", "s3cr3t\r\nX-More: 1", "s3cr3t\x00", "s3cr3té"])
+def test_a_token_that_is_no_header_is_neither_sent_nor_told(server, token):
+    found = Credentials(server.url, "flows", "the user", lambda: f"Bearer {token}", verify=False)
+
+    with pytest.raises(BadRequest, match="the user cannot be sent") as caught:
+        ApiServer(found).call("get", POD, "pods")
+    assert "s3cr3t" not in "".join(map(repr, causes(caught.value)))
+    assert server.requests == []
+
+
+def test_a_login_in_the_server_s_url_is_in_no_error(certificate):
+    with Httpd(certificate) as gone:
+        url = gone.url.replace("https://", "https://somebody:s3cr3t@")
+
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1") as caught:
+        ApiServer(Credentials(url, "flows", "the user", verify=False)).call("get", POD, "pods")
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_the_login_of_a_proxy_is_sent_to_it():
+    with Httpd() as proxy:
+        proxy.on(f"http://api.test{POD}", found({}))
+        url = proxy.url.replace("http://", "http://somebody:p%40ss@")
+        ApiServer(Credentials("http://api.test", "flows", "the user", proxy=url)).call("get", POD, "pods")
+
+        assert proxy.requests[0].headers["Proxy-Authorization"] == f"Basic {b64encode(b'somebody:p@ss').decode()}"
 
 
 def test_a_server_whose_authority_is_unknown_is_not_spoken_to(server, tmp_path):

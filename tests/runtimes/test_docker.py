@@ -129,12 +129,20 @@ def test_a_main_that_is_only_made_is_waited_for(pod):
     assert end() == Container("main", made)
 
 
-def test_a_main_that_cannot_be_started_never_is(pod):
+def test_a_main_that_cannot_be_started_has_ended_as_the_kubelet_sees_it(pod):
     with pytest.raises(RuntimeError):
         pod.start("main", "nosuchcommand")
+    main = pod.runtime.find_main(NEVER)
+    status = pod.runtime.wait(main, NEVER)
 
-    with pytest.raises(MainNotStarted, match="nosuchcommand"):
-        pod.runtime.find_main(NEVER)
+    assert (status.code, status.reason) == (127, "ContainerCannotRun")
+    assert "nosuchcommand" in status.message
+    assert pod.runtime.others() == []
+    pod.runtime.signal(main, signal.SIGTERM)
+    with pytest.raises(NotFound):
+        pod.runtime.open_file(main, "/tmp/out")
+    with pod.runtime.open_output(main, combined=True) as stream:
+        assert stream.read() == b""
 
 
 def test_a_start_that_fails_while_one_waits_is_seen_although_docker_tells_nobody(pod):
@@ -142,7 +150,7 @@ def test_a_start_that_fails_while_one_waits_is_seen_although_docker_tells_nobody
     with pytest.raises(RuntimeError):
         pod.start("main", "nosuchcommand")
 
-    assert isinstance(end(), MainNotStarted)
+    assert pod.runtime.wait(end(), NEVER).reason == "ContainerCannotRun"
 
 
 def test_a_pod_of_the_same_name_from_before_is_another_pod(pod):
@@ -183,6 +191,7 @@ def watched(tmp_path, pod, *answers):
     name = pod.labels["io.kubernetes.pod.name"]
     httpd = Httpd()
     query = f"watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds=290&allowWatchBookmarks=true"
+    httpd.on(f"/api/v1/namespaces/argo/pods/{name}", Answer(body=b'{"metadata": {"name": "p"}}'))
     httpd.on(f"/api/v1/namespaces/argo/pods?{query}", *answers)
     here = Surroundings(
         name, {"DOCKER_HOST": pod.dockerd.url, "HOME": str(tmp_path)}, tmp_path / "annotations",
@@ -191,7 +200,8 @@ def watched(tmp_path, pod, *answers):
     return httpd, DockerRuntime.from_pod(here)
 
 
-NO_MORE = Answer(403, b'{"kind": "Status", "reason": "Forbidden", "message": "no more"}')
+FORBIDDEN = Answer(403, b'{"kind": "Status", "reason": "Forbidden", "message": "no"}')
+GONE = Answer(404, b'{"kind": "Status", "reason": "NotFound", "message": "no more"}')
 """Ends the watch, which would look for the API server for ever."""
 
 
@@ -206,17 +216,27 @@ def _no_kubeconfig(monkeypatch, tmp_path):
 
 def test_the_kubelet_s_word_that_main_never_starts_ends_the_search(pod, tmp_path):
     waiting = {"name": "main", "state": {"waiting": {"reason": "InvalidImageName", "message": "no such name: A:b:c"}}}
-    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [waiting]}), length=-1), NO_MORE)
+    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [waiting]}), length=-1), GONE)
     with httpd, pytest.raises(MainNotStarted, match="no such name: A:b:c"):
         runtime.find_main(NEVER)
     await_no_threads()
 
 
+def test_a_main_that_could_not_be_started_and_was_removed_has_ended_as_the_cluster_says(pod, tmp_path):
+    said = {"exitCode": 127, "reason": "ContainerCannotRun", "message": "no such program"}
+    ended = {"name": "main", "state": {"terminated": said}, "containerID": f"docker://{'0' * 64}"}
+    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [ended]}), length=-1), GONE)
+    with httpd:
+        main = runtime.find_main(NEVER)
+
+        assert runtime.wait(main, NEVER) == ExitStatus(127, "ContainerCannotRun", "no such program")
+
+
 def test_where_the_pod_may_not_be_watched_docker_alone_tells(pod, tmp_path, caplog):
-    httpd, runtime = watched(tmp_path, pod, NO_MORE)
+    httpd, runtime = watched(tmp_path, pod, FORBIDDEN)
     with httpd, caplog.at_level("INFO", "argoexec"):
         end = in_thread(lambda: runtime.find_main(NEVER))
-        httpd.await_requests(1)
+        httpd.await_requests(2)
         main = pod.start("main", *FOR_EVER)
 
         assert end() == main
@@ -225,7 +245,7 @@ def test_where_the_pod_may_not_be_watched_docker_alone_tells(pod, tmp_path, capl
 
 def test_a_main_of_another_runtime_is_not_waited_for_until_the_end_of_time(pod, tmp_path):
     running = {"name": "main", "state": {"running": {}}, "containerID": "containerd://0123456789abcdef"}
-    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [running]}), length=-1), NO_MORE)
+    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [running]}), length=-1), GONE)
     with httpd, pytest.raises(BadRequest, match="0123456789ab") as caught:
         runtime.find_main(NEVER)
     assert "ARGO_CONTAINER_RUNTIME_EXECUTOR" in caught.value.remedy

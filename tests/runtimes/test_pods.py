@@ -10,7 +10,7 @@ import pytest
 from lifecycle.clock import NEVER, Cancel, terminated
 from lifecycle.errors import Forbidden, MainNotStarted, NotFound, Terminated, Unauthorized
 from lifecycle.ports import ExitStatus
-from runtimes import credentials
+from runtimes import credentials, objectwatch
 from runtimes.pods import PodState, PodWatch, await_main, ended
 from tests.runtimes import apiserver_by_script as script
 from tests.runtimes.apiserver_by_script import (
@@ -200,6 +200,27 @@ def test_who_may_not_watch_is_told_each_time_he_asks(server, status, error):
             one.wait_for(code, NEVER)
 
     assert server.asked[watch()] == 2
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_by_a_server_that_was_watched_may_pass(server, status):
+    server.on(POD, SEEN)
+    server.on(watch(), events(event("MODIFIED", pod("2", RUNNING))))
+    server.on(watch("2"), refused(status, "", "no roles yet"), events(event("MODIFIED", pod("3", script.ended(0)))))
+    server.on(watch("3"), events(hangs=True))
+
+    assert watching(server, pauses := Pauses(limit=50)).wait_for(code, NEVER) == ExitStatus(0)
+    assert len(pauses.seconds) >= 2
+
+
+def test_a_refusal_that_stays_is_told(server, monkeypatch):
+    monkeypatch.setattr(objectwatch, "_DOUBT", 0.0)
+    server.on(POD, SEEN)
+    server.on(watch(), events(event("MODIFIED", pod("2", RUNNING))))
+    server.on(watch("2"), refused(403, "Forbidden", "no more"))
+
+    with pytest.raises(Forbidden, match="no more"):
+        watching(server).wait_for(code, NEVER)
 
 
 def test_a_missing_permission_to_watch_is_named(server):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import urlencode
 
 import pytest
 
 from lifecycle.errors import NotFound, Unavailable
 from lifecycle.ports import Container
-from runtimes import credentials
+from runtimes import credentials, firstprocess, remote
+from runtimes.exec import API_STREAMS
 from runtimes.k8sapi import KubernetesRuntime
 from tests.runtimes import apiserver_by_script as script
-from tests.runtimes.apiserver_by_script import POD, RUNNING, account, found, pod, surroundings, waiting
+from tests.runtimes.apiserver_by_script import POD, RUNNING, account, found, pod, refused, surroundings, waiting, watch
 from tests.servers.httpd import Answer, Httpd
 
 LOG = f"{POD}/log?container=main"
@@ -55,6 +57,14 @@ def test_what_has_not_started_has_no_output(server, runtime, state):
     assert len(server.requests) == 1
 
 
+def test_a_command_that_was_never_begun_has_written_nothing(server, runtime):
+    server.on(POD, found(pod("1", script.ended(127, "ContainerCannotRun"))))
+
+    with runtime.open_output(MAIN, combined=True) as stream:
+        assert stream.read() == b""
+    assert [one.target for one in server.requests] == [POD]
+
+
 def test_an_output_that_is_cut_is_no_short_output(server, runtime):
     server.on(POD, found(pod("1", script.ended(0))))
     server.on(f"{LOG}&follow=true", Answer(200, b"some of it", length=1000))
@@ -90,5 +100,40 @@ def test_the_others_are_what_runs_and_is_not_ours(server, runtime):
 def test_a_signal_to_what_does_not_run_is_success_and_sends_nothing(server, runtime, state):
     server.on(POD, found(pod("1", state)))
     runtime.signal(MAIN, 15)
+
+    assert [one.target for one in server.requests] == [POD]
+
+
+TERM = firstprocess.commands(15, shared=False)[0]
+EXEC = f"{POD}/exec?{urlencode([('container', 'main'), *API_STREAMS, *(('command', word) for word in TERM)])}"
+GONE = refused(404, "NotFound", 'pods "p" not found')
+
+
+def refused_exec(server, monkeypatch, *then):
+    """A main that runs, when one looks first; the kubelet does not find it any more; and what is known then."""
+    monkeypatch.setattr(remote, "_NEWS", 0.0)
+    server.on(POD, found(pod("1", RUNNING)), *then)
+    server.on(EXEC, refused(500, "", 'container not found ("main")'))
+    server.on(watch(), Answer(200, b"", hangs=True))
+
+
+@pytest.mark.parametrize("then", [found(pod("2", script.ended(0))), GONE])
+def test_a_signal_to_what_has_ended_meanwhile_is_success(server, runtime, monkeypatch, then):
+    refused_exec(server, monkeypatch, then)
+    runtime.signal(MAIN, 15)
+
+    assert [one.target for one in server.requests if "exec" in one.target] == [EXEC]
+
+
+def test_a_refused_command_in_what_runs_on_may_be_tried_again(server, runtime, monkeypatch):
+    refused_exec(server, monkeypatch)
+
+    with pytest.raises(Unavailable, match="container not found"):
+        runtime.signal(MAIN, 15)
+
+
+def test_a_signal_into_a_pod_that_is_gone_is_success(server, runtime):
+    server.on(POD, GONE)
+    runtime.signal(MAIN, 9)
 
     assert [one.target for one in server.requests] == [POD]

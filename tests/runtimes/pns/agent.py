@@ -74,7 +74,8 @@ class Agent:
         return self.runtime._main.pid
 
     def descriptors(self) -> int:
-        return len(os.listdir("/proc/self/fd"))
+        with self.runtime._scan.changed:  # a look opens some for a moment
+            return len(os.listdir("/proc/self/fd"))
 
     def forget(self) -> None:
         """Look for main anew, with nothing held: for many mains in one pod."""
