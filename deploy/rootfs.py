@@ -110,7 +110,8 @@ def build_base(
     Raises:
         LookupError: something that belongs into it is not on this machine.
     """
-    needed = distributions.needed((one for one in stores if one != "git"), packages)
+    # jq is no store, and 1 MiB: whoever has a jqFilter should not have to know of it.
+    needed = distributions.needed(("jq", *(one for one in stores if one != "git")), packages)
     for name in DIRECTORIES:
         (root / name).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diagrams import dot, mermaid, svg
-from lifecycle.pod import TABLES
+from lifecycle.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,7 +73,7 @@ def write(directory: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 when everything is up to date now, 1 when ``--check`` found something."""
-    parser = argparse.ArgumentParser(prog=REFRESH, description="Draw every table of lifecycle.pod.TABLES.")
+    parser = argparse.ArgumentParser(prog=REFRESH, description="Draw every table of lifecycle.tables.TABLES.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 and say what is not up to date")
     parser.add_argument("--directory", type=Path, default=HERE, help="where the diagrams are (default: %(default)s)")
     given = parser.parse_args(arguments)

@@ -324,6 +324,8 @@ class _Picture:
         row: list[tuple[float, str, float, str]] = []
         x = LEFT
         for what, room, text in ink.LEGEND:
+            if what == "chips" and not any(phase.runs_in for phase in self._table.phases):
+                continue  # a lifecycle that one command runs as a whole
             wide = room + 8 + width(text, ink.SMALL)
             if row and x + wide > self._layout.width - RIGHT:
                 yield row

@@ -20,7 +20,8 @@ from drivers.git_credentials import Credentials, Lent
 from drivers.git_errors import meaning, refused
 from drivers.git_refs import EVERYTHING, Remote, Revision, Wanted, parse_revision
 from lifecycle.errors import BadRequest, Permanent, Unavailable, Unsupported, from_os_error
-from lifecycle.template import Git, convert
+from lifecycle.template import convert
+from lifecycle.view import Git
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

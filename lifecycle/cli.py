@@ -25,16 +25,21 @@ if TYPE_CHECKING:
 COMMANDS = {
     "init": "prepare the inputs of a pod: the init container",
     "wait": "wait for main, then save what it made: the wait container",
+    "resource": "create, change or await an object of the cluster: a resource template",
+    "data": "list the objects of a store and transform the list: a data template",
     "run": "run one template of a Workflow file on this machine",
     "explain": "tell what a pod did, from its journal",
     "diagram": "draw a lifecycle, or the way a pod took through it",
     "version": "print the version",
 }
 
-_IN_PODS = ("init", "wait", "version")
+_PLAIN = ("init", "wait", "resource", "data")
+"""Those that take flags of the original alone."""
+
+_IN_PODS = (*_PLAIN, "version")
 """Commands of the original: a usage error exits with its status, 1; with our own it is 2."""
 
-LATER = ("resource", "data", "emissary", "agent")
+LATER = ("emissary", "agent")
 """Commands of the original that are still to come; a controller calls them for templates of their own kinds."""
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
@@ -146,7 +151,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         _add_globals(sub, suppress=True)
         if name in _IN_PODS and name != "version":
             sub.add_argument("ignored", nargs="*", help=argparse.SUPPRESS)  # the original ignores them (spec 1.2)
-        if name not in ("init", "wait") and (chosen is None or chosen == name):
+        if name not in _PLAIN and (chosen is None or chosen == name):
             importlib.import_module(f"lifecycle.commands.{name}").add_arguments(sub)
     for name in LATER:
         commands.add_parser(name, add_help=False)  # without help it is not listed

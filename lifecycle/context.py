@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lifecycle.grace import Grace
     from lifecycle.journal import Journal
     from lifecycle.location import Location
+    from lifecycle.manifest import Order
+    from lifecycle.objects import Objects
     from lifecycle.ports import (
         Container,
         ContainerSpec,
@@ -87,12 +89,22 @@ class Launch:
 class Findings:
     """What the phases have found out, for those that follow; becomes the report.
 
-    ``had_turn`` says that the result was captured, or failed to be; else it is its turn while saving.
+    Attributes:
+        main: the container, once it was found.
+        ran: whether what stands for main in a pod without one has been done.
+        data: the value that a `data` template's expressions are applied to.
+        order: what a `resource` template asks for.
+        objects: what it has made or read, in order.
+        had_turn: whether the result was captured, or failed to be; else it is its turn while saving.
     """
 
     main: Container | None = None
     exit: ExitStatus | None = None
     result: str | None = None
+    ran: bool = False
+    data: Any = None
+    order: Order | None = None
+    objects: list[dict[str, Any]] = field(default_factory=list)
     had_turn: bool = False
     parameters: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -115,6 +127,7 @@ class Pod:
         journal: Journal,
         runtime: Callable[[], Runtime] | None = None,
         reads_base_layer: bool = True,
+        objects: Callable[[], Objects] | None = None,
         runtime_name: str = "",
         sandbox: Sandbox | None = None,
         launch: Launch | None = None,
@@ -135,6 +148,7 @@ class Pod:
             journal: told of everything before the next step begins.
             runtime: makes the runtime when a phase needs one.
             reads_base_layer: whether that will be able to read what main writes outside of its mounts.
+            objects: makes the port to the cluster's objects, for `resource` templates.
             runtime_name: what people call it.
             sandbox: starts the containers, in a local run.
             launch: what it starts.
@@ -151,6 +165,7 @@ class Pod:
         self.clock = clock
         self.journal = journal
         self.reads_base_layer = reads_base_layer
+        self.objects = objects
         self.runtime_name = runtime_name
         self.sandbox = sandbox
         self.launch = launch
@@ -174,6 +189,7 @@ class Pod:
         self.execution: ExecutionControl | None = None
         self._runtime = runtime
         self._made: Runtime | None = None
+        self._cluster: Objects | None = None
         self.unmade: Exception | None = None
         """Why there is no runtime."""
         self._lock = threading.Lock()
@@ -192,6 +208,16 @@ class Pod:
                     raise
                 self.unmade = None
             return self._made
+
+    @property
+    def cluster(self) -> Objects:
+        """The objects of the cluster; the port is made when a `resource` template first needs it."""
+        with self._lock:
+            if self._cluster is None:
+                if self.objects is None:
+                    raise RuntimeError("this lifecycle was given no cluster")
+                self._cluster = self.objects()
+            return self._cluster
 
     @property
     def result_wanted(self) -> bool:

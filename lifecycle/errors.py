@@ -12,6 +12,7 @@
     │   ├── Unauthorized       the credentials are wrong
     │   ├── Forbidden          they are right, but do not suffice
     │   ├── BadRequest
+    │   │   ├── AlreadyExists  an object of that name is there
     │   │   └── InputError     what a person wrote; names the place, exit status 2
     │   ├── UnsafeArchive      an entry reaches outside its target
     │   ├── CorruptData
@@ -96,6 +97,10 @@ class BadRequest(Permanent):
     """What was asked cannot be done by anybody."""
 
     code = "ERR_BAD_REQUEST"
+
+
+class AlreadyExists(BadRequest):
+    """An object of that name is there."""
 
 
 class InputError(BadRequest):

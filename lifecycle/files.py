@@ -37,6 +37,9 @@ class Files(Protocol):
     def secrets(self) -> Path:
         """The directory of mounted secrets."""
 
+    def own(self, path: str) -> Path:
+        """A path of this container's own, which a `resource` template's artifact is mounted at."""
+
     def input_artifact(self, name: str) -> Path:
         """Where an input artifact is loaded to, to be mounted into main by its name."""
 
@@ -53,6 +56,10 @@ class PodFiles:
         self.script = root / "argo/staging/script"
         self.manifest = root / "tmp/manifest.yaml"
         self.secrets = root / "argo/secret"
+
+    def own(self, path: str) -> Path:
+        """As it is."""
+        return self._root / path.lstrip("/")
 
     def input_artifact(self, name: str) -> Path:
         """Below the ``input-artifacts`` volume."""
@@ -99,6 +106,10 @@ class LocalFiles:
     def write(self) -> None:
         """Leave what is mounted where, for other processes."""
         self._list.write_text(json.dumps({mount.target: str(mount.source) for mount in self.mounts}))
+
+    def own(self, path: str) -> Path:
+        """Where the artifact was loaded to: no container has mounted it."""
+        return self.mirrored(path).root / self.mirrored(path).path
 
     def input_artifact(self, name: str) -> Path:
         """Below the ``input-artifacts`` volume."""

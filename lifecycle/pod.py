@@ -33,7 +33,7 @@ ATTACH = RetryPolicy(attempts=None, first=0.5, factor=2.0, cap=30.0, jitter=0.2)
 KILL = RetryPolicy(attempts=3, first=0.5, factor=2.0, cap=5.0, jitter=0.2, budget=120.0)
 
 
-def _then(done: str, *, failed: str | None = None, stopped: str | None = None) -> dict[Event, str]:
+def then(done: str, *, failed: str | None = None, stopped: str | None = None) -> dict[Event, str]:
     """Where the events lead; a phase that is not told otherwise goes on."""
     return {
         Event.DONE: done,
@@ -51,7 +51,7 @@ POD = Table(
             STAGING,
             does="writes the script or the manifest to its file",
             work="lifecycle.phases.staging:stage",
-            to=_then(LOADING, failed=ANNOTATING),
+            to=then(LOADING, failed=ANNOTATING),
             retry=ONCE,
             runs_in=frozenset({INIT, RUN}),
             cancellable=True,
@@ -60,7 +60,7 @@ POD = Table(
             LOADING,
             does="loads every input artifact, several at a time",
             work="lifecycle.phases.loading:load",
-            to=_then(STARTING, failed=ANNOTATING),
+            to=then(STARTING, failed=ANNOTATING),
             retry=TRANSFER,
             runs_in=frozenset({INIT, RUN}),
             cancellable=True,
@@ -69,7 +69,7 @@ POD = Table(
             STARTING,
             does="runs the init containers, starts main and the sidecars",
             work="lifecycle.phases.starting:start",
-            to=_then(WAITING, failed=KILLING_SIDECARS),
+            to=then(WAITING, failed=KILLING_SIDECARS),
             retry=ONCE,
             runs_in=frozenset({RUN}),
             cancellable=True,
@@ -80,7 +80,7 @@ POD = Table(
             WAITING,
             does="finds main, holds its root, waits for its end",
             work="lifecycle.phases.waiting:wait",
-            to=_then(KILLING_SIDECARS),
+            to=then(KILLING_SIDECARS),
             retry=ATTACH,
             runs_in=frozenset({WAIT, RUN}),
             cancellable=True,
@@ -91,7 +91,7 @@ POD = Table(
             KILLING_SIDECARS,
             does="TERM, grace, KILL to every container but main, wait and the late sidecars",
             work="lifecycle.phases.sidecars:kill",
-            to=_then(CAPTURING),
+            to=then(CAPTURING),
             retry=KILL,
             runs_in=frozenset({WAIT, RUN}),
             insists=True,
@@ -100,7 +100,7 @@ POD = Table(
             CAPTURING,
             does="captures main's stdout as the result",
             work="lifecycle.phases.capturing:capture",
-            to=_then(SAVING),
+            to=then(SAVING),
             retry=RUNTIME,
             runs_in=frozenset({WAIT, RUN}),
         ),
@@ -108,7 +108,7 @@ POD = Table(
             SAVING,
             does="saves parameters, logs and artifacts, several at a time",
             work="lifecycle.phases.saving:save",
-            to=_then(ANNOTATING),
+            to=then(ANNOTATING),
             retry=TRANSFER,
             runs_in=frozenset({WAIT, RUN}),
         ),
@@ -116,7 +116,7 @@ POD = Table(
             ANNOTATING,
             does="reports the outputs and the failures",
             work="lifecycle.phases.annotating:annotate",
-            to=_then(RELEASING),
+            to=then(RELEASING),
             retry=REPORT,
             runs_in=frozenset({INIT, WAIT, RUN}),
             insists=True,
@@ -125,7 +125,7 @@ POD = Table(
             RELEASING,
             does="kills the late sidecars, such as the mesh proxy that the upload went through",
             work="lifecycle.phases.sidecars:release",
-            to=_then(END),
+            to=then(END),
             retry=KILL,
             runs_in=frozenset({WAIT, RUN}),
             insists=True,
@@ -135,6 +135,3 @@ POD = Table(
 
 INIT_TABLE = POD.segment(INIT, about="argoexec init: prepares the inputs")
 WAIT_TABLE = POD.segment(WAIT, about="argoexec wait: waits for main and saves what it made")
-
-TABLES = {table.name: table for table in (POD, INIT_TABLE, WAIT_TABLE)}
-"""Every table there is, by name: what ``argoexec diagram`` draws."""

@@ -44,6 +44,7 @@ DRIVERS = {
     "fsspec": "drivers.fsspec:FsspecDriver",
     "plugin": "drivers.plugin:plugin_driver",
 }
+OBJECTS = {"kubernetes": "runtimes.objects:ClusterObjects"}
 CONFIG_MAPS = {"kubernetes": "runtimes.configmaps:ClusterConfigMaps"}
 RENDERERS = {
     "mermaid": "diagrams.mermaid:render",
@@ -61,6 +62,7 @@ _TABLES = {
     "sandbox": (SANDBOXES, "argoexec.sandboxes"),
     "control plane": (CONTROL_PLANES, "argoexec.controlplanes"),
     "driver": (DRIVERS, "argoexec.drivers"),
+    "objects": (OBJECTS, "argoexec.objects"),
     "config maps": (CONFIG_MAPS, "argoexec.configmaps"),
     "diagram format": (RENDERERS, "argoexec.diagrams"),
 }

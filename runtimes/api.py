@@ -6,6 +6,7 @@ the client's typed models would drop the fields they do not know (ADR 21). What 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
@@ -17,6 +18,7 @@ from urllib.parse import unquote, urlencode
 import urllib3
 
 from lifecycle.errors import (
+    AlreadyExists,
     BadRequest,
     Forbidden,
     LifecycleError,
@@ -63,10 +65,6 @@ logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 class Conflict(Transient):
     """Somebody else has changed the object meanwhile (409)."""
-
-
-class AlreadyExists(BadRequest):
-    """An object of that name is there (409, reason AlreadyExists)."""
 
 
 class Gone(Transient):
@@ -296,6 +294,11 @@ class Answer:
             yield from whole
         if rest:
             yield rest
+
+    def abort(self) -> None:
+        """End a read that blocks, from another thread."""
+        with contextlib.suppress(ValueError, OSError):  # it is at its end already
+            self.raw.shutdown()
 
     def close(self) -> None:
         """Let go; the connection is of no more use when it was not read to its end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from lifecycle.errors import BadRequest, LifecycleError, NotFound, Transient, Unavailable
+from lifecycle.errors import AlreadyExists, BadRequest, LifecycleError, NotFound, Transient, Unavailable
 from lifecycle.report import encoded, size
 from runtimes.downward import ANNOTATIONS, NODE_MESSAGE, OUTPUTS, AnnotationsFile
 
@@ -140,7 +140,7 @@ class TaskResult:
             return
         if (amount := size(report.outputs)) > self.room:
             raise BadRequest(f"the outputs have {amount} bytes, and a task result takes {self.room}", remedy=_SMALLER)
-        from runtimes.api import MERGE_PATCH, AlreadyExists  # noqa: PLC0415 - 40 ms, for who has something to report
+        from runtimes.api import MERGE_PATCH  # noqa: PLC0415 - 40 ms, for who has something to report
 
         api, resource = self._pod.api, "workflowtaskresults"
         path = f"/apis/{API}/namespaces/{api.namespace}/{resource}"

@@ -21,8 +21,9 @@ from diagrams.text import clean, duration, fit, width, wrap
 from diagrams.way import Way
 from lifecycle.commands import diagram
 from lifecycle.errors import InputError
-from lifecycle.pod import POD, TABLES
+from lifecycle.pod import POD
 from lifecycle.table import END, Event, Table, Verdict
+from lifecycle.tables import TABLES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -456,7 +457,7 @@ def test_the_command_takes_the_table_of_the_journal(tmp_path: Path, capsys: pyte
 def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no table 'pdo'") as caught:
         run("pdo")
-    assert caught.value.remedy == "there are: pod, init, wait"
+    assert caught.value.remedy == "there are: pod, init, wait, resource, data"
     with pytest.raises(InputError, match="no diagram format 'png'"):
         run("--format", "png")
     header = failing()[0]

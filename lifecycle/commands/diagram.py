@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from lifecycle import journal, registry
 from lifecycle.errors import InputError
-from lifecycle.pod import POD, TABLES
+from lifecycle.pod import POD
+from lifecycle.tables import TABLES
 
 if TYPE_CHECKING:
     import argparse

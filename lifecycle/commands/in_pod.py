@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,21 +37,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("argoexec")
 
+_FAILED = {"data": 64}
+
 ZERO_TIME = "0001-01-01T00:00:00Z"
 
 
-def run(table: Table, args: argparse.Namespace) -> int:
-    """Run one segment of the table in this pod.
+def run(table: Table, args: argparse.Namespace, *, action: str = "") -> int:
+    """Run one table in this pod.
+
+    Args:
+        table: a segment of the pod's, or that of a `resource` or `data` template.
+        args: the command line.
+        action: of a `resource` template, as the controller has put it there.
 
     Returns:
         0 when it did all of its work; for ``wait`` also when main was stopped by a deadline or a signal and everything
-        there was has been saved (spec 5.18). 1 otherwise.
+        there was has been saved (spec 5.18). 64 when ``data`` failed (spec 5.21), 1 otherwise.
     """
     environ = os.environ
     termination_log = Path(environ.get("ARGOEXEC_TERMINATION_LOG", "/dev/termination-log"))
     with held_back() as release:
         try:
-            pod = _pod(table, args, environ, lambda message: _terminate_with(termination_log, message))
+            tell = partial(_terminate_with, termination_log)
+            pod = _pod(table, args, environ, tell, action)
             with handle_signals(pod):
                 release()
                 arm_deadline(pod)
@@ -70,10 +79,12 @@ def run(table: Table, args: argparse.Namespace) -> int:
 def status(table: Table, verdict: Verdict, pod: Pod) -> int:
     """The exit status (ADR 0008)."""
     saved_all = table.name == "wait" and not pod.record.failures
-    return 0 if verdict is Verdict.SUCCEEDED or saved_all else 1
+    return 0 if verdict is Verdict.SUCCEEDED or saved_all else _FAILED.get(table.name, 1)
 
 
-def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str], tell: Callable[[str], None]) -> Pod:
+def _pod(
+    table: Table, args: argparse.Namespace, environ: Mapping[str, str], tell: Callable[[str], None], action: str
+) -> Pod:
     name = environ.get("ARGO_POD_NAME", "")
     if not name:
         raise InputError("it is not set", place="ARGO_POD_NAME", remedy="the controller sets it from metadata.name")
@@ -89,7 +100,10 @@ def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str], tel
         )
     else:
         control = registry.resolve("control plane", "kubernetes").from_pod(here)
-    template = Template(control.template())
+    raw = control.template()
+    if action:
+        raw = raw | {"resource": (raw.get("resource") or {}) | {"action": action}}
+    template = Template(raw)
     secrets = environ.get("ARGOEXEC_SECRETS")
     files: Files = LocalFiles.read(Path(local), Path(secrets) if secrets else None) if local else PodFiles()
     default = f"/tmp/argo/{table.name}.journal.jsonl"  # noqa: S108 - the container's own layer, as spec 5.1
@@ -104,6 +118,7 @@ def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str], tel
         runtime=lambda: runtime.from_pod(here),
         reads_base_layer=runtime.reads_base_layer,
         runtime_name=runtime_name,
+        objects=lambda: registry.resolve("objects", "kubernetes").from_pod(here),
         deadline=deadline(environ),
         settings=settings(environ),
         tell=tell,
@@ -112,9 +127,13 @@ def _pod(table: Table, args: argparse.Namespace, environ: Mapping[str, str], tel
 
 def surroundings(pod: str, args: argparse.Namespace, environ: Mapping[str, str]) -> Surroundings:
     """What adapters are made from, out of the command line and the environment."""
+    return Surroundings(pod, environ, Path(args.pod_annotations), kubectl_flags(args))
+
+
+def kubectl_flags(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of kubectl's flags that were given."""
     flags = ("kubeconfig", "namespace", *KUBECTL, *KUBECTL_SWITCHES)
-    kube = {flag: value for flag in flags if (value := getattr(args, flag.replace("-", "_")))}
-    return Surroundings(pod, environ, Path(args.pod_annotations), kube)
+    return {flag: value for flag in flags if (value := getattr(args, flag.replace("-", "_")))}
 
 
 class _NullJournal:

@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
         Unsupported: it asks for what comes with a later release.
     """
     from lifecycle.clock import SystemClock
-    from lifecycle.commands.in_pod import settings
+    from lifecycle.commands.in_pod import kubectl_flags, settings
     from lifecycle.local.prepare import prepare
     from lifecycle.local.runner import LocalRun
 
@@ -86,7 +86,13 @@ def main(args: argparse.Namespace) -> int:
         logging.getLogger("argoexec").setLevel(logging.CRITICAL)
     try:
         result = LocalRun(
-            prepared, clock=clock, environ=environ, settings=chosen, watcher=watcher, runtime=args.runtime
+            prepared,
+            clock=clock,
+            environ=environ,
+            settings=chosen,
+            watcher=watcher,
+            runtime=args.runtime,
+            kube=kubectl_flags(args),
         ).run()
     finally:
         if watcher:

@@ -59,9 +59,10 @@ class Display:
     def begun(self, prepared: Prepared) -> None:
         """The header."""
         launch = prepared.layout.launch
-        names = [spec.name for spec in (launch.main, *launch.init_containers, *launch.sidecars)]
+        specs = (launch.main, *launch.init_containers, *launch.sidecars) if launch else ()
+        names = [spec.name for spec in specs]
         self._styles = {name: _COLUMNS[index % len(_COLUMNS)] for index, name in enumerate(names)}
-        self._width = max(map(len, names))
+        self._width = max(map(len, names), default=4)
         with self._printing():
             self._print(Text.assemble((prepared.template.name, "bold"), " in the pod ", prepared.identity.pod))
             self._print(Text(f"work dir {summary.shown_path(prepared.workdir)}", "dim"))

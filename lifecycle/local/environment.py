@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from lifecycle.template import ContainerView, EnvVar
+    from lifecycle.view import ContainerView, EnvVar
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What images have unless they say otherwise."""

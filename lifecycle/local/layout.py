@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from lifecycle.local.identity import Identity
     from lifecycle.local.volumes import Substitute
-    from lifecycle.template import ContainerView, VolumeMount
+    from lifecycle.view import ContainerView, VolumeMount
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _ARTIFACT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
@@ -42,14 +42,14 @@ class Layout:
     """A pod that can be made.
 
     Attributes:
-        launch: what the sandbox starts.
+        launch: what the sandbox starts; nothing for a `data` or `resource` template.
         host_mounts: main's mounts, for the executor's side of them.
         volumes: makes the directories behind them.
         seconds: how long the pod may take, if that is limited.
         notes: what a person should know.
     """
 
-    launch: Launch
+    launch: Launch | None
     host_mounts: tuple[HostMount, ...]
     volumes: Volumes
     seconds: float | None
@@ -120,7 +120,7 @@ class _Maker:
         kind = "container" if view.container is not None else "script"
         container = self._template.main
         if container is None:
-            raise InputError("it has neither a container nor a script", place=self._place)
+            return self._without_containers()
         where = f"{self._place}.{kind}"
         raw = self._template.raw[kind]
         own = self._user_mounts(container, raw, where)
@@ -144,6 +144,19 @@ class _Maker:
             seconds=self._seconds(),
             notes=tuple(notes),
         )
+
+    def _without_containers(self) -> Layout:
+        """Of a template that the executor does by itself."""
+        raw = self._template.raw
+        if not raw.get("data") and not raw.get("resource"):
+            raise InputError("it has none of container, script, resource and data", place=self._place)
+        if (raw.get("resource") or {}).get("manifestFrom"):
+            raise InputError(
+                "a manifest from an artifact does not run here yet", place=f"{self._place}.resource.manifestFrom",
+                remedy="put the manifest into the template",
+            )  # fmt: skip
+        notes = (*self._volumes.notes, *ignored(raw, self._spec))
+        return Layout(launch=None, host_mounts=(), volumes=self._volumes, seconds=self._seconds(), notes=notes)
 
     # --- mounts ---------------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lifecycle import registry
+from lifecycle import manifest, registry
+from lifecycle.data import DATA
 from lifecycle.errors import InputError, LifecycleError, Unsupported
 from lifecycle.local import arguments, stores, workflow
 from lifecycle.local.identity import Identity, identify
@@ -19,6 +20,9 @@ from lifecycle.local.layout import Layout, lay_out
 from lifecycle.local.paths import is_directory, mode_of
 from lifecycle.local.substitution import substitute, template_variables, workflow_variables
 from lifecycle.location import of_artifact, relocated
+from lifecycle.phases import listing
+from lifecycle.pod import POD
+from lifecycle.resource import RESOURCE
 from lifecycle.template import Template
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
     from lifecycle.location import Location
     from lifecycle.ports import Driver
+    from lifecycle.table import Table
 
 HOME = ".argoexec"
 """Where work dirs are made unless somebody names another place."""
@@ -70,6 +75,13 @@ class Prepared:
     secrets: Path | None
     notes: tuple[str, ...]
 
+    @property
+    def table(self) -> Table:
+        """The lifecycle of a template of this kind."""
+        if self.layout.launch is not None:
+            return POD
+        return DATA if "data" in self.template.raw else RESOURCE
+
 
 def prepare(request: Request, environ: Mapping[str, str], now: datetime, rng: random.Random) -> Prepared:
     """Judge a request.
@@ -96,6 +108,7 @@ def prepare(request: Request, environ: Mapping[str, str], now: datetime, rng: ra
     raw = arguments.bind(chosen, flags, archive, lambda value: with_workflow(value, chosen.place))
     raw = _substituted(raw | {"archiveLocation": archive}, known, chosen.place)
     template = Template(arguments.with_flags(raw, flags), place=chosen.place)
+    _check_alone(template, chosen.place)
     _check_drivers(template, secrets or workdir, chosen.place)
     of_pod = {key: with_workflow(spec[key], f"{chosen.workflow.place}.{key}") for key in _SUBSTITUTED if key in spec}
     layout = lay_out(
@@ -163,6 +176,19 @@ def _check_writable(path: Path, place: str) -> None:
         raise InputError(f"nothing can be made in {parent}", place=place, remedy="name another place")
 
 
+def _check_alone(template: Template, place: str) -> None:
+    """Judge what the executor does by itself, as its first phase will: to a person here it is bad input."""
+    try:
+        if template.main is not None:
+            return
+        if "data" in template.raw:
+            listing.judge(template)
+        elif isinstance(resource := template.raw.get("resource"), dict) and not resource.get("manifestFrom"):
+            manifest.read(template, str(resource.get("action") or ""), str(resource.get("manifest") or "").encode())
+    except InputError as error:
+        raise InputError(error.message.replace("$", place, 1), remedy=error.remedy) from error
+
+
 def _check_drivers(template: Template, secrets: Path, place: str) -> None:
     """Make every driver once: a store that cannot be used is known before main has run for an hour."""
     make = registry.drivers(secrets)
@@ -206,6 +232,12 @@ def _locations(template: Template, place: str) -> Iterator[tuple[Location, str]]
             found = of_artifact(relocated(raw, archive), place=where)
             if found is not None:
                 yield found, where
+    source = ((template.raw.get("data") or {}).get("source") or {}).get("artifactPaths")
+    if isinstance(source, dict):
+        where = f"{place}.data.source.artifactPaths"
+        found = of_artifact(relocated(source, archive), place=where)
+        if found is not None:
+            yield found, where
     found = of_artifact(archive, place=f"{place}.archiveLocation")
     if found is not None:
         yield found, f"{place}.archiveLocation"

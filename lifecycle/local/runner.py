@@ -20,8 +20,7 @@ from lifecycle.journal import FileJournal
 from lifecycle.local.prepare import HOME, JOURNAL, POD_DIR, REPORT, TEMPLATE, Prepared
 from lifecycle.phases.staging import write_whole
 from lifecycle.phases.starting import how_it_ended
-from lifecycle.pod import POD
-from lifecycle.ports import ExecutionControl
+from lifecycle.ports import ExecutionControl, Surroundings
 from lifecycle.stopping import arm_deadline, handle_signals
 
 if TYPE_CHECKING:
@@ -133,6 +132,7 @@ class LocalRun:
         settings: Settings,
         watcher: Watcher | None,
         runtime: str = "local",
+        kube: Mapping[str, Any] | None = None,
     ) -> None:
         """Take what is to be run.
 
@@ -143,8 +143,10 @@ class LocalRun:
             settings: what may be set from outside.
             watcher: shows it to a person.
             runtime: the registry's name of what runs the containers.
+            kube: kubectl's flags.
         """
         self._sandboxes = registry.resolve("sandbox", runtime)
+        self._kube = dict(kube or {})
         self._prepared = prepared
         self._clock = clock
         self._environ = environ
@@ -157,7 +159,7 @@ class LocalRun:
         Raises:
             InputError: a retry policy is overridden by nonsense, and nothing is written; or no work dir can be made.
         """
-        for phase in POD.phases:
+        for phase in self._prepared.table.phases:
             phase.retry.overridden(self._environ, phase.state)
         prepared, watcher = self._prepared, self._watcher
         workdir = prepared.workdir
@@ -171,7 +173,7 @@ class LocalRun:
                 watcher.begun(prepared)
             with handle_signals(pod):
                 arm_deadline(pod)
-                Engine(POD, pod, environ=self._environ, observer=observer).run()
+                Engine(prepared.table, pod, environ=self._environ, observer=observer).run()
         finally:
             sandbox.close()
             file_journal.close()
@@ -212,8 +214,16 @@ class LocalRun:
             runtime=sandbox.runtime,
             sandbox=_Kubelet(sandbox, files.volumes / INPUT_ARTIFACTS),
             launch=prepared.layout.launch,
+            objects=lambda: registry.resolve("objects", "kubernetes").from_pod(self._surroundings()),
             deadline=None if seconds is None else self._clock.now() + timedelta(seconds=seconds),
             settings=self._settings,
+        )
+
+    def _surroundings(self) -> Surroundings:
+        """Of a `resource` template: the cluster is the person's own, by the current kubeconfig."""
+        prepared = self._prepared
+        return Surroundings(
+            prepared.identity.pod, self._environ, prepared.workdir / POD_DIR / "annotations", self._kube
         )
 
 
@@ -346,6 +356,8 @@ def _result(pod: Pod, prepared: Prepared, outcomes: _Outcomes, unwritten: OSErro
     message, remedy = record.message(), record.first.remedy if record.first else ""
     if record.failures:
         phase = ERROR
+    elif record.cancelled is None and prepared.layout.launch is None:
+        phase = SUCCEEDED
     elif record.cancelled is not None or ended is None or ended.code != 0:
         phase = FAILED
         reason = f" ({ended.reason})" if ended and ended.reason else ""

@@ -20,7 +20,7 @@ from lifecycle.template import check_path, normal, text_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lifecycle.template import VolumeMount
+    from lifecycle.view import VolumeMount
 
 Substitute = Callable[[Any, str], Any]
 """Resolves ``{{…}}`` in a volume of the workflow's, whose place is the second argument."""

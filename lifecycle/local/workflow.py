@@ -26,7 +26,8 @@ _SPEC_OF = {
 }
 _API = re.compile(r"^argoproj\.io/")
 _ORCHESTRATING = ("steps", "dag", "suspend")
-_LATER = ("resource", "data", "containerSet", "http", "plugin")
+_RUNNABLE = ("container", "script", "resource", "data")
+_LATER = ("containerSet", "http", "plugin")
 _TYPES = (
     "container",
     "steps",
@@ -245,7 +246,7 @@ def _type_of(raw: Mapping[str, Any]) -> str | None:
 
 def _check_type(workflow: Workflow, raw: Mapping[str, Any], place: str, name: str) -> None:
     kind = _type_of(raw)
-    if kind in ("container", "script"):
+    if kind in _RUNNABLE:
         if not isinstance(raw[kind], dict):
             raise InputError(f"expected an object, got {_type(raw[kind])}", place=f"{place}.{kind}")
         return
@@ -271,9 +272,9 @@ def _check_type(workflow: Workflow, raw: Mapping[str, Any], place: str, name: st
 
 
 def _runnable_remedy(workflow: Workflow) -> str:
-    names = [text_of(raw["name"]) for raw in workflow.templates if _type_of(raw) in ("container", "script")]
+    names = [text_of(raw["name"]) for raw in workflow.templates if _type_of(raw) in _RUNNABLE]
     if not names:
-        return "no template of this file has a container or a script"
+        return f"no template of this file is one of {', '.join(_RUNNABLE)}"
     return f"say --template NAME; those that run here: {', '.join(names)}"
 
 

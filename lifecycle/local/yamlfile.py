@@ -77,8 +77,19 @@ def read_documents(path: str) -> list[Any]:
     Raises:
         InputError: it cannot be read, or is neither YAML nor JSON; the place is ``FILE:line:col``.
     """
-    data = _read(path)
-    name = source_name(path)
+    return parse_documents(_read(path), source_name(path))
+
+
+def parse_documents(data: bytes, name: str) -> list[Any]:
+    """The documents of a text, empty ones left out.
+
+    Args:
+        data: UTF-8.
+        name: what messages call it.
+
+    Raises:
+        InputError: it is neither YAML nor JSON; the place is ``NAME:line:col``.
+    """
     if data.lstrip()[:1] == b"{":
         # JSON has escapes that YAML lacks (`\/`, surrogate pairs); what is no JSON may still be YAML.
         try:

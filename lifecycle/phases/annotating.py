@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def annotate(pod: Pod, stay: Stay) -> None:
     """Report; what does not fit is found before the API refuses it, the largest first, and the rest is reported."""
     # Without main there are no outputs; a controller that reads them once must not find empty ones.
-    whole = report.outputs(pod.template, pod.found) if pod.found.main is not None else {}
+    whole = report.outputs(pod.template, pod.found) if pod.found.main is not None or pod.found.ran else {}
     item = stay.item("report", "")
     told: set[str] = set()
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lifecycle.context import Pod
     from lifecycle.outcome import Item
     from lifecycle.stay import Stay
-    from lifecycle.template import Artifact
+    from lifecycle.view import Artifact
 
 
 def load(pod: Pod, stay: Stay) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from lifecycle.context import Pod
     from lifecycle.stay import Stay
-    from lifecycle.template import Artifact, Parameter
+    from lifecycle.view import Artifact, Parameter
 
 KILLED = "killed before everything was saved: raise terminationGracePeriodSeconds"
 """What the kubelet has to tell if it comes to that."""

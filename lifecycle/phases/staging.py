@@ -34,6 +34,19 @@ def stage(pod: Pod, stay: Stay) -> None:
         _write(stay, "manifest", pod.files.manifest, view.resource.manifest, 0o644)
 
 
+def stage_manifest(pod: Pod, stay: Stay) -> None:
+    """Read what a `resource` template asks for, and judge all of it before anything is created; write the manifest."""
+    from lifecycle import manifest  # noqa: PLC0415 - only `resource` templates pay for it
+
+    action = (pod.template.raw.get("resource") or {}).get("action") or ""
+    text = manifest.text_of(pod.template, pod.files)
+    pod.found.order = order = manifest.read(pod.template, action, text)
+    for note in order.notes:
+        stay.note(note)
+    if text:
+        _write(stay, "manifest", pod.files.manifest, text.decode(errors="replace"), 0o600)  # it may be a Secret
+
+
 def _write(stay: Stay, kind: str, path: Path, text: str, mode: int) -> None:
     item = stay.item(kind, "")
 

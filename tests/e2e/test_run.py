@@ -395,7 +395,10 @@ def test_bad_input_is_said_with_2_and_leaves_nothing_written(here, text, argv, s
         ("container: {command: [echo, '{{=1+1}}']}", "expression"),
         ("container: {command: echo}", "$.spec.templates[0].container.command"),
         ("steps: [[]]", "steps"),
-        ("resource: {action: get}", "later release"),
+        ("http: {url: 'http://h'}", "later release"),
+        ("resource: {action: get}", "$.spec.templates[0].resource.manifest: a manifest is needed"),
+        ("resource: {action: scale}", "$.spec.templates[0].resource.action: there is no action 'scale'"),
+        ("data: {source: {artifactPaths: {raw: {data: x}}}}", "$.spec.templates[0].data.source.artifactPaths: raw"),
         ("inputs: {parameters: [{name: a}]}\ncontainer: {command: [echo]}", "-p a=VALUE"),
         (
             "inputs: {artifacts: [{name: g, path: /g, plugin: {name: no-such, key: r}}]}\ncontainer: {command: [echo]}",

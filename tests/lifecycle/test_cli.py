@@ -54,7 +54,7 @@ def test_a_usage_error_exits_with_the_originals_status_or_with_2(argv, status):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("argv", [["resource", "create"], ["emissary", "--loglevel=info", "--", "sh", "-c", "x"]])
+@pytest.mark.parametrize("argv", [["agent", "main"], ["emissary", "--loglevel=info", "--", "sh", "-c", "x"]])
 def test_a_command_of_the_original_that_is_still_to_come_says_so(argv):
     done = argoexec(*argv)
 

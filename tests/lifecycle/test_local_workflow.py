@@ -21,8 +21,8 @@ spec:
     script: {image: alpine, command: [sh], source: echo}
   - name: flow
     steps: [[{name: a, template: hello}]]
-  - name: job
-    resource: {action: create}
+  - name: set
+    containerSet: {containers: []}
 """
 
 
@@ -192,7 +192,7 @@ def test_a_wrong_shape_is_named_by_its_path(file, change, place, says):
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("flow", "no pod of its own"), ("job", "later release"), ("nope", "no template 'nope'")]
+    ("name", "says"), [("flow", "no pod of its own"), ("set", "later release"), ("nope", "no template 'nope'")]
 )
 def test_a_template_that_cannot_run_leads_to_those_that_can(file, name, says):
     with pytest.raises(InputError, match=says) as caught:

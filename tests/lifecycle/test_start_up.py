@@ -12,7 +12,7 @@ from deploy import rootfs
 
 HEAVY = ("kubernetes", "docker", "boto3", "botocore", "fsspec", "rich", "yaml", "urllib3", "asyncio", "pydantic",
          "transitions.extensions", "requests", "aiohttp", "obstore", "hdfs_native", "gcsfs", "adlfs", "ossfs",
-         "paramiko", "cryptography", "zipfile")  # fmt: skip
+         "paramiko", "cryptography", "zipfile", "lark", "re2", "jq", "websocket")  # fmt: skip
 
 PROBE = """
 import sys, json, runpy

@@ -10,7 +10,7 @@ import pytest
 from lifecycle.clock import NEVER, Cancel, terminated
 from lifecycle.errors import Forbidden, MainNotStarted, NotFound, Terminated, Unauthorized
 from lifecycle.ports import ExitStatus
-from runtimes import credentials, pods
+from runtimes import credentials, objectwatch
 from runtimes.pods import PodState, PodWatch, await_main, ended
 from tests.runtimes import apiserver_by_script as script
 from tests.runtimes.apiserver_by_script import (
@@ -214,7 +214,7 @@ def test_a_refusal_by_a_server_that_was_watched_may_pass(server, status):
 
 
 def test_a_refusal_that_stays_is_told(server, monkeypatch):
-    monkeypatch.setattr(pods, "_DOUBT", 0.0)
+    monkeypatch.setattr(objectwatch, "_DOUBT", 0.0)
     server.on(POD, SEEN)
     server.on(watch(), events(event("MODIFIED", pod("2", RUNNING))))
     server.on(watch("2"), refused(403, "Forbidden", "no more"))
