@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lifecycle import registry
 from lifecycle.context import Pod
 from lifecycle.engine import Engine
-from lifecycle.errors import InputError
+from lifecycle.errors import BadRequest, InputError
 from lifecycle.files import INPUT_ARTIFACTS, LocalFiles
 from lifecycle.journal import FileJournal
 from lifecycle.local.prepare import HOME, JOURNAL, POD_DIR, REPORT, TEMPLATE, Prepared
 from lifecycle.phases.staging import write_whole
 from lifecycle.phases.starting import how_it_ended
 from lifecycle.ports import ExecutionControl, Surroundings
+from lifecycle.resource import RESOURCE
 from lifecycle.stopping import arm_deadline, handle_signals
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lifecycle.context import Settings
     from lifecycle.engine import Observer
     from lifecycle.journal import Journal
+    from lifecycle.objects import Objects
     from lifecycle.ports import Container, ContainerSpec, ExitStatus, Report, Runtime, Sandbox
     from lifecycle.stay import Stay
     from lifecycle.table import Event
@@ -161,6 +163,7 @@ class LocalRun:
         """
         for phase in self._prepared.table.phases:
             phase.retry.overridden(self._environ, phase.state)
+        objects = self._objects() if self._prepared.table is RESOURCE else None
         prepared, watcher = self._prepared, self._watcher
         workdir = prepared.workdir
         files = LocalFiles(workdir / POD_DIR, prepared.layout.host_mounts, prepared.secrets)
@@ -168,7 +171,7 @@ class LocalRun:
         observer = _Outcomes(watcher, file_journal, prepared.notes)
         sandbox = self._sandboxes(workdir / POD_DIR, prepared.identity.pod, watcher.wrote if watcher else None)
         try:
-            pod = self._pod(files, _Told(file_journal, watcher) if watcher else file_journal, sandbox)
+            pod = self._pod(files, _Told(file_journal, watcher) if watcher else file_journal, sandbox, objects)
             if watcher:
                 watcher.begun(prepared)
             with handle_signals(pod):
@@ -200,7 +203,7 @@ class LocalRun:
         except OSError as error:
             raise InputError(f"it cannot be made: {error}", place=f"--workdir {workdir}") from error
 
-    def _pod(self, files: LocalFiles, journal: Journal, sandbox: Sandbox) -> Pod:
+    def _pod(self, files: LocalFiles, journal: Journal, sandbox: Sandbox, objects: Objects | None) -> Pod:
         prepared = self._prepared
         seconds = prepared.layout.seconds
         return Pod(
@@ -214,17 +217,28 @@ class LocalRun:
             runtime=sandbox.runtime,
             sandbox=_Kubelet(sandbox, files.volumes / INPUT_ARTIFACTS),
             launch=prepared.layout.launch,
-            objects=lambda: registry.resolve("objects", "kubernetes").from_pod(self._surroundings()),
+            objects=None if objects is None else lambda: objects,
             deadline=None if seconds is None else self._clock.now() + timedelta(seconds=seconds),
             settings=self._settings,
         )
 
-    def _surroundings(self) -> Surroundings:
-        """Of a `resource` template: the cluster is the person's own, by the current kubeconfig."""
+    def _objects(self) -> Objects:
+        """Of a `resource` template: the cluster is the person's own, by the current kubeconfig.
+
+        Raises:
+            InputError: there is none.
+        """
         prepared = self._prepared
-        return Surroundings(
+        here = Surroundings(
             prepared.identity.pod, self._environ, prepared.workdir / POD_DIR / "annotations", self._kube
         )
+        try:
+            made: Objects = registry.resolve("objects", "kubernetes").from_pod(here)
+        except InputError:
+            raise
+        except BadRequest as error:
+            raise InputError(error.message, place="a resource template", remedy=error.remedy) from error
+        return made
 
 
 class _Kubelet:

@@ -36,9 +36,11 @@ class RuntimeConformance:
     """Derive, and supply a fixture ``pod`` with the methods of :class:`Pod`, new for every test.
 
     Set ``base_layer`` to false where the runtime cannot read a container's own file system, and
-    ``separates_stderr`` where it cannot tell stdout from stderr; then it must say so where it is asked.
+    ``separates_stderr`` where it cannot tell stdout from stderr; then it must say so where it is asked. Set
+    ``last_words`` to false where the node loses what a container writes in the moment of its end.
     """
 
+    last_words = True
     base_layer = True
     separates_stderr = True
 
@@ -121,7 +123,12 @@ class RuntimeConformance:
         pod.runtime.signal(container, signal.SIGKILL)
 
     def test_all_output_is_there_when_waiting_ends(self, pod: Pod, main):
-        container = main("seq 100000; echo to-stderr >&2")
+        writes = "seq 100000; echo to-stderr >&2"
+        container = main(writes if self.last_words else f"{writes}; trap 'exit 0' TERM; while :; do sleep 0.01; done")
+        if not self.last_words:
+            pod.await_output("main", "100000")
+            pod.await_output("main", "to-stderr")
+            pod.runtime.signal(container, signal.SIGTERM)
         pod.runtime.wait(container, NEVER)
         expected = b"".join(b"%d\n" % number for number in range(1, 100001))
 

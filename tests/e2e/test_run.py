@@ -572,7 +572,7 @@ def test_argos_placeholders_example_gives_its_outputs(here):
         ("input-artifact-s3", [], "my-s3-credentials"),
         ("output-artifact-s3", [], "my-s3-credentials"),
         ("data-transformations", [], "process-logs"),
-        ("k8s-jobs", [], "resource"),
+        ("k8s-jobs", [], "there is no API server to ask"),
         ("resource-flags", [], "steps"),
         ("sidecar", [], "entrypoint of its image"),
         ("sidecar-nginx", [], "entrypoint of its image"),

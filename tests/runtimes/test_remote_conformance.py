@@ -57,7 +57,9 @@ class _Kubelet(RuntimeConformance):
 
 
 class TestKubeletRuntime(_Kubelet):
-    """Over containerd."""
+    """Over containerd, whose 1.6 loses up to 100 KiB of what a container writes in the moment of its end."""
+
+    last_words = False
 
     @pytest.fixture(scope="class")
     @classmethod
