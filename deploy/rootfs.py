@@ -42,7 +42,7 @@ import _signal
 import sys
 
 _signal.signal(_signal.SIGUSR2, lambda *_: None)
-_signal.pthread_sigmask(_signal.SIG_BLOCK, {{_signal.SIGTERM}})
+_signal.pthread_sigmask(_signal.SIG_BLOCK, {{_signal.SIGTERM, _signal.SIGUSR1}})
 sys.executable = sys._base_executable = "/usr/bin/{PYTHON}"
 sys.path.append("/{SITE}")
 

@@ -10,13 +10,12 @@ import argparse
 import contextlib
 import errno
 import importlib
-import logging
 import os
 import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
-from lifecycle import early
+from lifecycle import early, logs
 from lifecycle.errors import InputError, LifecycleError, Unsupported
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 0
-    set_up_logging(args.loglevel, args.log_format)
+    logs.set_up(args.loglevel, args.log_format)
     if args.command not in ("init", "wait"):  # those have a pod that a signal stops
         early.release()
     status = _run(args)
@@ -196,46 +195,7 @@ def _add_globals(parser: argparse.ArgumentParser, *, suppress: bool) -> None:
     )  # fmt: skip
     group.add_argument("--gloglevel", default=default("0"), help=hidden)
     group.add_argument("--log-format", default=default("text"), choices=("text", "json"),
-                       help=hidden if suppress else None)  # fmt: skip
-
-
-class _TextFormat(logging.Formatter):
-    """``time=… level=… msg=…``, the shape of the original's logs."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
-        if record.exc_info:
-            message += "\n" + self.formatException(record.exc_info)
-        message = message.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return (
-            f'time="{self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ")}" level={record.levelname.lower()} msg="{message}"'
-        )
-
-
-class _JsonFormat(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        import json
-
-        time = self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ")
-        line = {"time": time, "level": record.levelname.lower(), "msg": record.getMessage()}
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
-def set_up_logging(level: str, shape: str) -> None:
-    """Log to stderr; only our own logger, as client libraries log requests with their headers."""
-    import time
-
-    handler = logging.StreamHandler()
-    formatter: logging.Formatter = _JsonFormat() if shape == "json" else _TextFormat()
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logger = logging.getLogger("argoexec")
-    logger.handlers[:] = [handler]
-    logger.propagate = False
-    logger.setLevel({"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING}.get(level, logging.ERROR))
-    logging.getLogger().addHandler(logging.NullHandler())
+                       help=hidden if suppress else "the shape of what is logged (%(default)s)")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ class Settings:
         grace: seconds between TERM and KILL, and for saving after a SIGTERM (spec 5.17).
         late_sidecars: containers that are killed only after the report.
         include_script_output: capture stdout although the template is no script (spec 5.8).
+        heartbeat: seconds between two signs of life in the log; 0 for none.
         progress: told of bytes moved: item, bytes so far, and of how many where that is known.
     """
 
@@ -61,6 +62,7 @@ class Settings:
     late_sidecars: tuple[str, ...] = KNOWN_PROXIES
     include_script_output: bool | None = None
     limits: Limits | None = None
+    heartbeat: float = 300.0
     progress: Callable[[str, int, int | None], None] = lambda *_: None
 
 

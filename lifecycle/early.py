@@ -25,7 +25,7 @@ def begin() -> None:
 
 
 def release() -> None:
-    """Let SIGTERM and SIGUSR2 come, which the launcher or :func:`lifecycle.stopping.held_back` keeps for later."""
+    """Let the signals come that the launcher or :func:`lifecycle.stopping.held_back` keeps for later."""
     import signal  # noqa: PLC0415 - after the first look
 
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR2})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})

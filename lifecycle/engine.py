@@ -34,7 +34,10 @@ log = logging.getLogger("argoexec")
 
 
 class Observer(Protocol):
-    """Who watches a lifecycle as it runs: a display, a heartbeat. Must return at once and not raise."""
+    """Who watches a lifecycle as it runs: a display, a heartbeat. Must return at once and not raise.
+
+    Several are made one by :class:`lifecycle.observing.Observers`.
+    """
 
     def entered(self, stay: Stay) -> None:
         """A phase begins."""
@@ -103,7 +106,9 @@ class Engine:
         while self.state in self.table:
             self._fire(self._perform(self.table[self.state]))
         verdict = Verdict(self.state)
-        journal.write("end", verdict=verdict.value, message=self.pod.record.message())
+        record = self.pod.record.record()
+        whole = {"record": record} if record else {}
+        journal.write("end", verdict=verdict.value, message=self.pod.record.message(), **whole)
         return verdict
 
     def _perform(self, phase: Phase) -> Event:

@@ -1,14 +1,15 @@
 """The journal: one JSON object a line, fsynced before the next step begins.
 
 A line is one of ``pod`` (the header), ``enter``, ``leave`` (a transition), ``attempt`` (one that failed), ``item``,
-``progress`` (bytes of a long transfer), ``failure``, ``note``, ``end``. Every line has ``t`` (wall clock, RFC 3339
-UTC) and ``s`` (seconds since the header).
+``progress`` (bytes of a long transfer), ``failure``, ``note``, ``end`` (the verdict, and all that went wrong as
+``record``). Every line has ``t`` (wall clock, RFC 3339 UTC) and ``s`` (seconds since the header).
 ``argoexec explain`` reads it for a person, ``argoexec diagram --journal`` draws the way from it.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,9 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lifecycle.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from lifecycle.clock import Clock
+
+log = logging.getLogger("argoexec")
 
 VERSION = 1
 
@@ -47,11 +51,7 @@ class FileJournal:
 
     def write(self, kind: str, **fields: Any) -> None:
         """Add one line and fsync it; the lock keeps the lines of parallel items whole."""
-        line = {
-            "t": timestamp(self._clock),
-            "s": round(self._clock.monotonic() - self._began, 4),
-            "kind": kind,
-        } | fields
+        line = _stamped(self._clock, self._began, kind, fields)
         text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
         # A file name may hold bytes that are no text: as an escape they are JSON again.
         data = text.encode(errors="backslashreplace") + b"\n"
@@ -85,7 +85,38 @@ class MemoryJournal:
 
     def write(self, kind: str, **fields: Any) -> None:
         """Keep one line."""
-        self.lines.append({"t": timestamp(self._clock), "s": self._clock.monotonic(), "kind": kind} | fields)
+        self.lines.append(_stamped(self._clock, 0.0, kind, fields))
+
+
+class Followed:
+    """A journal that others read along: each gets every line after it was written, one at a time.
+
+    They are told also of lines that the disk did not take. What one raises goes to nobody but the log: it must not
+    fail the pod.
+    """
+
+    def __init__(self, journal: Journal, clock: Clock, *readers: Callable[[Mapping[str, Any]], None]) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._began = clock.monotonic()
+        self._lock = threading.Lock()
+        self._readers = list(readers)
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Write the line, then show it."""
+        self._journal.write(kind, **fields)
+        with self._lock:
+            line = _stamped(self._clock, self._began, kind, fields)
+            for reader in tuple(self._readers):
+                try:
+                    reader(line)
+                except Exception as error:
+                    self._readers.remove(reader)
+                    log.warning("%s follows the pod no longer: %s", reader.__qualname__, error, exc_info=True)
+
+
+def _stamped(clock: Clock, began: float, kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {"t": timestamp(clock), "s": round(clock.monotonic() - began, 4), "kind": kind, **fields}
 
 
 def timestamp(clock: Clock) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from lifecycle.errors import Cancelled, classify
+from lifecycle.wording import harmless
 
 
 class ItemState(StrEnum):
@@ -104,8 +106,9 @@ class Failure:
         causes: list[str] = []
         cause = error.__cause__
         while cause is not None:
-            text = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
-            if str(cause) not in known.message and text not in causes:
+            said = str(classify(cause)) if isinstance(cause, OSError) else str(cause)
+            text = f"{type(cause).__name__}: {said}"
+            if said not in known.message and text not in causes:
                 causes.append(text)
             cause = cause.__cause__
         return cls(
@@ -122,11 +125,18 @@ class Failure:
 
     def __str__(self) -> str:
         """One line, as the node message shows it."""
+        return self.line(MESSAGE_LIMIT)
+
+    def line(self, limit: int) -> str:
+        """One line of at most ``limit`` bytes; where something must give way, it is the causes, then the message."""
         of = f" of {self.attempts}" if self.attempts else ""
-        attempt = f" (attempt {self.attempt}{of})" if self.attempt > 1 else ""
-        item = f"{self.item}: " if self.item else ""
-        remedy = f" — {self.remedy}" if self.remedy else ""
-        return f"{self.phase}: {item}{self.message}{attempt}{remedy}"
+        head = one_line(f"{self.phase}: {self.item}: " if self.item else f"{self.phase}: ")
+        tail = f" (attempt {self.attempt}{of})" if self.attempt > 1 else ""
+        tail = one_line(tail + (f" — {self.remedy}" if self.remedy else ""))
+        why = one_line(self.message + "".join(f", caused by {cause}" for cause in self.causes))
+        room = limit - len(_raw(head)) - len(_raw(tail))
+        # A name or a remedy that leaves no room for what happened is cut with the rest.
+        return f"{head}{clip(why, room)}{tail}" if room >= limit // 4 else clip(f"{head}{why}{tail}", limit)
 
     def record(self) -> dict[str, Any]:
         """As the journal and the logs show it."""
@@ -177,19 +187,66 @@ class Record:
         return self.failures[0] if self.failures else None
 
     def message(self) -> str:
-        """One line of at most 4 KiB: why main was stopped, how it ended, the first failure, how many more there are."""
-        parts = [self.cancelled.message] if self.cancelled else []
-        parts += [self.ended] if self.ended else []
+        """One line of at most 4 KiB: why main was stopped, how it ended, the first failure whole, and which others."""
+        parts = [one_line(part) for part in (self.cancelled.message if self.cancelled else "", self.ended) if part]
+        if not self.failures:
+            return clip("; ".join(parts), MESSAGE_LIMIT)
+        before = "".join(f"{clip(part, MESSAGE_LIMIT // 4)}; " for part in parts)
+        room = MESSAGE_LIMIT - len(_raw(before))
+        first = before + self.failures[0].line(room - (_FOR_OTHERS if len(self.failures) > 1 else 0))
+        return first + _others(self.failures[1:], MESSAGE_LIMIT - len(_raw(first)))
+
+    def record(self) -> dict[str, Any]:
+        """All of it, as the journal's last line and the log have it; empty when nothing went wrong."""
+        shown: dict[str, Any] = {}
+        if self.cancelled is not None:
+            shown["cancelled"] = {
+                "code": self.cancelled.code,
+                "error": type(self.cancelled).__name__,
+                "message": self.cancelled.message,
+            }
+        if self.ended:
+            shown["ended"] = self.ended
         if self.failures:
-            more = len(self.failures) - 1
-            also = "; ".join(f"{one.phase}: {one.item or one.error}" for one in self.failures[1:4])
-            parts.append(str(self.failures[0]) + (f" [and {more} more: {also}]" if more else ""))
-        return clip(" ".join("; ".join(parts).split()), MESSAGE_LIMIT)
+            shown["failures"] = [failure.record() for failure in self.failures]
+        return shown
+
+
+_FOR_OTHERS = 64
+"""Bytes that a first failure leaves for the others: enough for how many there are."""
+
+
+def _others(failures: list[Failure], room: int) -> str:
+    """``(and 3 more: saving: artifact a, parameter p; annotating: report)``, as far as there is room."""
+    if not failures:
+        return ""
+    begin, phase = f" (and {len(failures)} more: ", None
+    text = begin
+    for failure in failures:
+        name = one_line(failure.item or failure.error)
+        piece = f", {name}" if failure.phase == phase else f"{'; ' if phase else ''}{failure.phase}: {name}"
+        if len(_raw(text + piece)) > room - len(_raw(", …)")):
+            return text + (", …)" if text != begin else "…)")
+        text, phase = text + piece, failure.phase
+    return text + ")"
+
+
+def one_line(text: str) -> str:
+    """The text without line ends; any other control character as a picture of it."""
+    # A space that was put there on purpose, at an end, stays.
+    return harmless(_LINE_ENDS.sub(" ", text))
+
+
+_LINE_ENDS = re.compile(r"\s*[\n\r\t\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
+
+
+def _raw(text: str) -> bytes:
+    return text.encode(errors="backslashreplace")
 
 
 def clip(text: str, limit: int) -> str:
     """At most ``limit`` bytes of UTF-8, cut between characters, with an ellipsis where something is missing."""
-    raw = text.encode(errors="backslashreplace")
+    raw = _raw(text)
     if len(raw) <= limit:
         return raw.decode()
     return raw[: limit - 3].decode(errors="ignore") + "…"

@@ -120,12 +120,14 @@ class Stay:
         """Keep a failure: in the record, the journal and the log."""
         self._pod.record.add(failure)
         self._pod.journal.write("failure", failure=failure.record())
-        log.error("%s", failure)
+        log.error(
+            "%s", failure, extra={"phase": failure.phase, "item": failure.item or None, "attempt": failure.attempt}
+        )
 
     def note(self, text: str) -> None:
         """Tell what is worth knowing and is no failure."""
         self._pod.journal.write("note", phase=self.phase.state, text=text)
-        log.warning("%s: %s", self.phase.state, text)
+        log.warning("%s: %s", self.phase.state, text, extra={"phase": self.phase.state})
 
     def need(self, what: str, work: Callable[[], T]) -> T:
         """Like :meth:`attempt`, for what the phase cannot go on without; a failure is recorded with its attempt.
@@ -200,7 +202,10 @@ class Stay:
             wait=None if wait is None else round(wait, 3),
         )
         if wait is not None:
-            log.warning("%s: %s: attempt %d: %s; again in %.1f s", self.phase.state, item, item.attempts, error, wait)
+            log.warning(
+                "%s: %s: attempt %d: %s; again in %.1f s", self.phase.state, item, item.attempts, error, wait,
+                extra={"phase": self.phase.state, "item": str(item), "attempt": item.attempts},
+            )  # fmt: skip
 
     def perform(self, task: Task) -> None:
         """One task to its end. Its failure is recorded and does not leave this method; a wish to stop does.

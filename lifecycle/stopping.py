@@ -25,12 +25,12 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @contextmanager
 def held_back() -> Iterator[Callable[[], None]]:
-    """Keep SIGTERM and SIGUSR2 for later, until what it gives is called: there is no pod yet that they could tell.
+    """Keep SIGTERM, SIGUSR1 and SIGUSR2 for later, until what it gives is called: there is no pod yet to be told.
 
-    SIGUSR2 would kill this process, where it is not the first of its namespace; the kernel remembers either, once. The
-    image's launcher has begun with that for SIGTERM.
+    They would kill this process, where it is not the first of its namespace; the kernel remembers each of them, once.
+    The image's launcher has begun with that for the first two.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})
     try:
         yield release
     finally:
@@ -38,20 +38,27 @@ def held_back() -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def handle_signals(pod: Pod) -> Iterator[None]:
-    """SIGTERM, SIGINT and SIGHUP stop the pod, SIGUSR2 reloads the execution control (spec 1.9); until it ends."""
+def handle_signals(pod: Pod, ask: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """SIGTERM, SIGINT and SIGHUP stop the pod, SIGUSR2 reloads the execution control (spec 1.9); until it ends.
+
+    SIGUSR1 calls ``ask``, which says where the pod is.
+    """
     notes: queue.SimpleQueue[int | None] = queue.SimpleQueue()
 
     def act() -> None:
         while (number := notes.get()) is not None:
             if number == signal.SIGUSR2:
                 pod.inbox.put(ControlChanged())
+            elif number == signal.SIGUSR1:
+                ask()
             else:
                 pod.stop(terminated(f"terminated by {signal.Signals(number).name}"))
 
     pod.clock.start(act, "signals")
     # nohup means it: a signal that is ignored stays so.
-    handled = [one for one in (*_STOPPING, signal.SIGUSR2) if signal.getsignal(one) is not signal.SIG_IGN]
+    handled = [
+        one for one in (*_STOPPING, signal.SIGUSR1, signal.SIGUSR2) if signal.getsignal(one) is not signal.SIG_IGN
+    ]
     before = {number: signal.signal(number, lambda number, _: notes.put(number)) for number in handled}
     try:
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lifecycle import journal
+from lifecycle import account, journal
 from lifecycle.errors import InputError
 from lifecycle.local.paths import is_directory
 from lifecycle.wording import MARKS, WORTH_A_RATE, duration, harmless, rate, size
@@ -52,6 +52,8 @@ def explain(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     failures = [line["failure"] for line in lines if line["kind"] == "failure"]
     if last["kind"] == "end":
         yield f"{last['verdict'].upper()} after {duration(last['s'])}"
+        if phases := account.of(lines).phases():
+            yield f"  {phases}"
         if last.get("message") and not failures:
             yield f"  {last['message']}"
     else:

@@ -18,6 +18,7 @@ from lifecycle.engine import Engine
 from lifecycle.errors import InputError
 from lifecycle.files import LocalFiles, PodFiles
 from lifecycle.journal import FileJournal
+from lifecycle.observing import observed
 from lifecycle.outcome import MESSAGE_LIMIT, Failure, clip
 from lifecycle.policy import parse_duration
 from lifecycle.ports import Surroundings
@@ -60,19 +61,18 @@ def run(table: Table, args: argparse.Namespace, *, action: str = "") -> int:
         try:
             tell = partial(_terminate_with, termination_log)
             pod = _pod(table, args, environ, tell, action)
-            with handle_signals(pod):
-                release()
-                arm_deadline(pod)
-                verdict = Engine(table, pod, environ=environ).run()
+            with observed(pod, environ) as watching:
+                with handle_signals(pod, watching.ask):
+                    release()
+                    arm_deadline(pod)
+                    verdict = Engine(table, pod, environ=environ, observer=watching).run()
+                if message := pod.record.message():
+                    log.log(logging.ERROR if pod.record.failures else logging.WARNING, "%s", message)
+                    _terminate_with(termination_log, message)
         except Exception as error:
             # Also a defect's: a controller that finds no message guesses at the service account (spec 1.7.9).
             _terminate_with(termination_log, str(Failure.of(error, phase=table.name)))
             raise
-    message = pod.record.message()
-    if message:
-        log.log(logging.ERROR if pod.record.failures else logging.WARNING, "%s", message)
-        _terminate_with(termination_log, message)
-    log.info("%s %s", table.name, verdict.value)
     return status(table, verdict, pod)
 
 
@@ -171,6 +171,7 @@ def settings(environ: Mapping[str, str]) -> Settings:
         late_sidecars=KNOWN_PROXIES + tuple(name.strip() for name in (late or "").split(",") if name.strip()),
         include_script_output=None if asked is None else asked.lower() == "true",
         limits=Limits.from_environ(environ),
+        heartbeat=max(0.0, _number(environ, "ARGOEXEC_HEARTBEAT", 300.0)),
     )
 
 

@@ -18,6 +18,7 @@ from lifecycle.errors import BadRequest, InputError
 from lifecycle.files import INPUT_ARTIFACTS, LocalFiles
 from lifecycle.journal import FileJournal
 from lifecycle.local.prepare import HOME, JOURNAL, POD_DIR, REPORT, TEMPLATE, Prepared
+from lifecycle.observing import observed
 from lifecycle.phases.staging import write_whole
 from lifecycle.phases.starting import how_it_ended
 from lifecycle.ports import ExecutionControl, Surroundings
@@ -174,9 +175,10 @@ class LocalRun:
             pod = self._pod(files, _Told(file_journal, watcher) if watcher else file_journal, sandbox, objects)
             if watcher:
                 watcher.begun(prepared)
-            with handle_signals(pod):
+            say = (lambda text: watcher.told("note", {"text": text})) if watcher else None
+            with observed(pod, self._environ, observer, say=say) as seen, handle_signals(pod, seen.ask):
                 arm_deadline(pod)
-                Engine(prepared.table, pod, environ=self._environ, observer=observer).run()
+                Engine(prepared.table, pod, environ=self._environ, observer=seen).run()
         finally:
             sandbox.close()
             file_journal.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle import cli
+from lifecycle import cli, logs
 from lifecycle.clock import VirtualClock
 from lifecycle.commands import in_pod
 from lifecycle.errors import InputError
@@ -184,8 +184,8 @@ def test_a_journal_that_cannot_be_made_does_not_keep_a_pod_from_its_work(monkeyp
 def test_what_adapters_warn_of_is_shown(logger):
     module, _, name = logger.partition(":")
     program = f"""
-from lifecycle.cli import set_up_logging
-set_up_logging("info", "text")
+from lifecycle.logs import set_up
+set_up("info", "text")
 import {module} as adapter
 adapter.{name}.warning("parts stay")
 """
@@ -194,7 +194,7 @@ adapter.{name}.warning("parts stay")
     assert "parts stay" in done.stderr
 
 
-@pytest.mark.parametrize("shape", [cli._TextFormat(), cli._JsonFormat()])
+@pytest.mark.parametrize("shape", [logs.TextFormat(), logs.JsonFormat()])
 def test_a_traceback_is_logged_in_the_line_it_belongs_to(shape):
     try:
         raise KeyError("gone")
@@ -204,7 +204,7 @@ def test_a_traceback_is_logged_in_the_line_it_belongs_to(shape):
     line = shape.format(record)
 
     assert "\n" not in line
-    if isinstance(shape, cli._JsonFormat):
+    if isinstance(shape, logs.JsonFormat):
         assert json.loads(line)["msg"] == 'it "failed"'
         assert json.loads(line)["trace"].endswith("KeyError: 'gone'")
     else:

@@ -122,7 +122,7 @@ def test_what_is_not_saved_in_time_is_abandoned_and_named_and_the_rest_is_report
     lost = "not done in 25 of the 30 s that the pod has after SIGTERM"
     remedy = "raise terminationGracePeriodSeconds, or save less"
     assert report.message == (
-        f"terminated by SIGTERM; saving: artifact large: {lost} — {remedy} [and 1 more: saving: artifact base]"
+        f"terminated by SIGTERM; saving: artifact large: {lost} — {remedy} (and 1 more: saving: artifact base)"
     )
     assert (world.states["artifact large"], world.states["artifact base"]) == ("abandoned", "abandoned")
 

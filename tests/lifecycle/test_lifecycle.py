@@ -95,7 +95,7 @@ def test_all_failures_are_in_the_record_and_the_first_leads_the_message(world):
 
     wait(world)
     assert len(world.pod.record.failures) == 3
-    assert "[and 2 more: saving: " in world.control.reports[0].message
+    assert "(and 2 more: saving: " in world.control.reports[0].message
 
 
 def test_an_optional_output_that_is_not_there_is_skipped(tmp_path):

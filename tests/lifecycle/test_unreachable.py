@@ -167,4 +167,4 @@ def test_such_a_main_that_never_starts_is_told_of_as_well(pod):
     world.runtime.script = Script(find_main=[MainNotStarted("the image cannot be pulled")])
 
     assert world.wait() == 1
-    assert world.message == f"waiting: {SAID} [and 1 more: waiting: main]"
+    assert world.message == f"waiting: {SAID} (and 1 more: waiting: main)"
