@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _ENDED = {"failed": "failed after", "terminated": "terminated after", "deadline": "ended by its deadline after"}
-_BAD = frozenset({"failed", "abandoned"})
+_BAD = ("failed", "abandoned")
 
 
 @dataclass(slots=True)
@@ -76,11 +76,11 @@ class Visit:
     def _facts(self) -> Iterator[str]:
         things = [thing for thing in self.things.values() if thing.state]
         moved = sum(thing.size or 0 for thing in things)
-        bad = sum(thing.state in _BAD for thing in things)
         if len(things) > 1:
             yield f"{len(things)} items"
-        if bad:
-            yield f"{bad} failed"
+        for state in _BAD:
+            if bad := sum(thing.state == state for thing in things):
+                yield f"{bad} {state}"
         if moved:
             yield size(moved)
             if self.seconds >= WORTH_A_RATE:

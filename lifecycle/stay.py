@@ -265,6 +265,8 @@ class Stay:
             raise unexpected
         if self.phase.cancellable:
             self.cancel.check()
+            if outcomes:  # a port says that somebody wants a stop, and nobody does: it is an end all the same
+                raise outcomes[0]
 
     def _begin(self, task: Task, done: Inbox) -> int:
         """One task in a thread of its own; its end comes to ``done`` as its number and what it raised."""

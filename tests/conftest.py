@@ -64,6 +64,10 @@ __all__ = [
 REAL = os.environ.get("ARGOEXEC_TEST_REAL") == "1"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-snapshots", action="store_true", help="write tests/lifecycle/snapshots anew")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """In `make test-real` a skipped test is a failed one: everything it needs is there, or should be."""

@@ -138,10 +138,8 @@ class _Watch:
         try:
             main = stay.attempt(self._item, self._found, cancel=self._over)
             pod.inbox.put(_Started(main))
-        except Cancelled:
-            return
         except Exception as error:  # noqa: BLE001 - a thread has no caller: it goes to the inbox
-            pod.inbox.put(_Lost(classify(error)))
+            self._ended_by(error, self._over)
         else:
             self._attend(main, self._attaching)
 
@@ -151,10 +149,13 @@ class _Watch:
         try:
             status = stay.attempt(self._item, lambda: self._attached(main, cancel), cancel=cancel)
             pod.inbox.put(_Ended(status))
-        except Cancelled:
-            return
         except Exception as error:  # noqa: BLE001 - a thread has no caller: it goes to the inbox
-            pod.inbox.put(_Lost(classify(error)))
+            self._ended_by(error, cancel)
+
+    def _ended_by(self, error: Exception, cancel: Cancel) -> None:
+        """Tell of it, unless it is the stop that we asked for; one that nobody asked for would be waited for."""
+        if not isinstance(error, Cancelled) or cancel.reason is None:
+            self._pod.inbox.put(_Lost(classify(error)))
 
     def _found(self) -> Container:
         try:
