@@ -115,9 +115,9 @@ class Engine:
         stay = Stay(self.pod, phase, self._policies[phase.state])
         self.stays.append(stay)
         self.pod.journal.write("enter", phase=phase.state)
-        log.debug("entering %s", phase.state)
         if self._observer:
             self._observer.entered(stay)
+        log.debug("entering %s", phase.state)
         before = len(self.pod.record.failures)
         try:
             phase.resolve()(self.pod, stay)

@@ -558,6 +558,33 @@ def test_sigusr2_without_a_change_changes_nothing(long_running):
     assert long_running.way() == WAIT_WAY
 
 
+def test_sigusr1_says_what_is_waited_for_and_stops_nothing(long_running):
+    wait = long_running.start_wait("--log-format", "json", ARGOEXEC_HEARTBEAT="0")
+
+    wait.signal(signal.SIGUSR1)
+    wait.await_line('"waiting for main (since ')
+    long_running.kubelet.runtime.signal(long_running.main, signal.SIGTERM)
+
+    wait.end(0)
+    lines = [json.loads(line) for line in wait.stderr.splitlines()]
+    [said] = [line for line in lines if line["msg"].startswith("waiting for main")]
+    assert "ends with main or SIGTERM · under way: container main" in said["msg"]
+    assert (said["phase"], said["level"], said["pod"]) == ("waiting", "info", "wf-1")
+    assert lines[-1]["msg"].startswith("wait succeeded in ")
+    assert [part.split()[0] for part in lines[-1]["msg"].partition(": ")[2].split(" · ")] == [
+        "waiting", "killing", "capturing", "saving", "annotating", "releasing",
+    ]  # fmt: skip
+    assert long_running.way() == WAIT_WAY
+
+
+def test_a_wait_gives_signs_of_life(long_running):
+    wait = long_running.start_wait(ARGOEXEC_HEARTBEAT="50ms")
+    wait.await_line("waiting for main (since ", times=3)
+
+    long_running.kubelet.runtime.signal(long_running.main, signal.SIGTERM)
+    wait.end(0)
+
+
 def downward_volume(pod) -> Path:
     """Make the annotations file what the kubelet makes it: a link through ``..data``; gives their directory."""
     directory = pod.annotations.parent

@@ -441,3 +441,30 @@ def test_what_a_killed_run_left_can_be_explained(watched, start):
 
     assert watched.marker in told.stdout
     assert "was killed" in told.stdout
+
+
+# --- whoever asks -----------------------------------------------------------------------------------------------------
+
+
+def test_sigusr1_says_where_a_run_is_on_stderr_where_stdout_is_for_programs(watched):
+    watched.start({"container": shell(f"echo begun >&3; {FOR_EVER}")})
+    watched.line.hear("begun")
+
+    watched.program.signal(signal.SIGUSR1)
+    watched.program.await_line(" (since ")  # main may run a moment before the phase that waits for it begins
+
+    watched.stop(signal.SIGTERM)
+    assert watched.program.end(3).result()["phase"] == "Failed"
+    watched.check_nothing_is_left()
+
+
+def test_sigusr1_and_signs_of_life_are_lines_of_the_display_where_a_person_looks(runner):
+    program = runner.start({"container": {"command": ["sleep", "60"]}}, "-o", "text", ARGOEXEC_HEARTBEAT="1h")
+    program.await_line("starting")
+
+    program.signal(signal.SIGUSR1)
+    program.await_line(" (since ")
+    assert any(line.startswith("  · ") and " (since " in line for line in program.stdout.splitlines())
+
+    program.signal(signal.SIGTERM)
+    assert program.end(3).stderr == ""

@@ -12,7 +12,8 @@ from deploy import rootfs
 
 HEAVY = ("kubernetes", "docker", "boto3", "botocore", "fsspec", "rich", "yaml", "urllib3", "asyncio", "pydantic",
          "transitions.extensions", "requests", "aiohttp", "obstore", "hdfs_native", "gcsfs", "adlfs", "ossfs",
-         "paramiko", "cryptography", "zipfile", "lark", "re2", "jq", "websocket")  # fmt: skip
+         "paramiko", "cryptography", "zipfile", "lark", "re2", "jq", "websocket", "opentelemetry",
+         "prometheus_client")  # fmt: skip
 
 PROBE = """
 import sys, json, runpy
@@ -70,6 +71,18 @@ def test_an_init_with_a_raw_artifact_imports_no_client_library(pod_env):
     assert status == 0
     assert (pod / "volumes/input-artifacts/a").read_text() == "hello"
     assert [name for name in imported if name in HEAVY] == []
+
+
+def test_who_asks_for_metrics_and_spans_imports_their_packages_alone(pod_env, tmp_path):
+    annotations, env, _ = pod_env
+    asked = {"ARGOEXEC_METRICS": str(tmp_path / "m.prom"), "ARGOEXEC_TRACE": "1"}
+    nobody = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    status, imported = modules("init", "--pod-annotations", str(annotations), env=env | asked | nobody)
+
+    assert status == 0
+    assert 'argoexec_phase_seconds{event="done"' in (tmp_path / "m.prom").read_text()
+    assert {"opentelemetry", "prometheus_client"} <= set(imported)
+    assert not {"kubernetes", "docker", "boto3", "fsspec", "rich", "yaml"} & set(imported)
 
 
 @pytest.fixture
