@@ -165,7 +165,7 @@ class Account:
     def _attempt(self, line: Mapping[str, Any], now: float) -> None:
         visit = self._visit(line.get("phase", ""), now)
         thing = visit.things.setdefault(line["item"], Thing(line["item"], visit.began, now))
-        began = _next(thing)
+        began = _next(thing, now)
         thing.attempts.append(
             Attempt(len(thing.attempts) + 1, began, now, line["error"], line["message"], line["wait"])
         )
@@ -188,18 +188,18 @@ class Account:
         if item["attempts"] > thing.round:
             error = item["state"] if item["state"] in _BAD else ""
             number = len(thing.attempts) + 1
-            began = max(began, _next(thing)) if thing.round else began
+            began = max(began, _next(thing, now)) if thing.round else began
             thing.attempts.append(Attempt(number, began, now, error, item.get("note", "") if error else ""))
         thing.kind, thing.state, thing.size = item["kind"], item["state"], item.get("bytes", thing.size)
         thing.ended, thing.round = now, 0
 
 
-def _next(thing: Thing) -> float:
-    """When the attempt after the last one began."""
+def _next(thing: Thing, now: float) -> float:
+    """When the attempt after the last one began; a wait is rounded in the journal, and may end a little after it."""
     if not thing.attempts:
         return thing.began
     last = thing.attempts[-1]
-    return last.ended + (last.wait or 0.0)
+    return min(now, last.ended + (last.wait or 0.0))
 
 
 def of(lines: Iterable[Mapping[str, Any]]) -> Account:

@@ -81,13 +81,14 @@ def observed(
     heartbeat.start()
     try:
         yield Observed(account, heartbeat, about, *also)
-        if account.record:
-            log.info("all that went wrong", extra={"record": dict(account.record)})
-        log.info("%s", account.summary())
     finally:
         heartbeat.stop()
         for follower in followers:
             follower.close()
+        if account.record:
+            log.info("all that went wrong", extra={"record": dict(account.record)})
+        if account.table:
+            log.info("%s", account.summary())
         for handler in handlers:
             handler.removeFilter(about)
 

@@ -62,6 +62,18 @@ def test_the_attempts_of_an_item_lie_one_after_the_other():
     ]  # fmt: skip
 
 
+def test_no_attempt_ends_before_it_began_although_waits_are_rounded():
+    attempt = {"phase": "saving", "item": "artifact a", "error": "Unavailable", "message": "down", "wait": 1.001}
+    lines = [HEADER, line(0.0, "enter", phase="saving"), line(1.0, "attempt", attempt=1, **attempt)]
+    lines += [line(2.0009, "attempt", attempt=2, **attempt)]
+    lines += [item(3.0016, "saving", "artifact", "a", "saved", seconds=3.0, attempts=3)]
+
+    attempts = account.of(lines).visits[0].things["artifact a"].attempts
+
+    assert len(attempts) == 3
+    assert all(one.began <= one.ended for one in attempts)
+
+
 def test_what_is_found_and_then_waited_for_has_an_attempt_for_each():
     main = account.of(JOURNAL).visits[0].things["container main"]
 

@@ -24,7 +24,7 @@ def record(*failures):
     return Record(failures=list(failures))
 
 
-@given(st.lists(st.tuples(TEXT, TEXT, TEXT, TEXT), min_size=1, max_size=40), st.none() | TEXT)
+@given(st.lists(st.tuples(TEXT, TEXT, TEXT, TEXT), min_size=1, max_size=12), st.none() | TEXT)
 def test_whatever_happened_the_message_is_one_line_that_the_kubelet_keeps(failures, ended):
     made = record(
         *(failure(text, item=item, cause=OSError(why), remedy=remedy) for text, item, why, remedy in failures)
