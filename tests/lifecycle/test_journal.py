@@ -1,12 +1,13 @@
 """The journal is read back as it was written, torn ends included."""
 
 import json
+import logging
 
 import pytest
 
-from lifecycle.clock import VirtualClock
+from lifecycle.clock import NEVER, SystemClock, VirtualClock
 from lifecycle.errors import InputError
-from lifecycle.journal import FileJournal, read
+from lifecycle.journal import FileJournal, Followed, MemoryJournal, read
 
 
 def write(path, *kinds):
@@ -88,3 +89,35 @@ def test_a_restart_after_a_torn_line_begins_on_its_own_line(tmp_path):
     write(tmp_path / "j", "enter")
 
     assert [line["kind"] for line in read(tmp_path / "j")] == ["pod", "enter", "pod", "enter"]
+
+
+def test_a_reader_gets_the_lines_that_the_journal_has():
+    clock = VirtualClock()
+    journal, seen = MemoryJournal(clock), []
+    followed = Followed(journal, clock, seen.append)
+
+    followed.write("pod", pod="p")
+    clock.sleep(1.5, NEVER)
+    followed.write("end", verdict="succeeded")
+
+    assert seen == journal.lines
+    assert [line["s"] for line in seen] == [0.0, 1.5]
+
+
+def test_a_reader_is_told_although_the_disk_is_full_and_one_that_fails_is_told_no_more(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("argoexec"), "propagate", True)
+    journal = FileJournal(tmp_path / "journal", SystemClock())
+    journal.close()
+    seen, broken = [], []
+
+    def fails(line):
+        broken.append(line)
+        raise KeyError("phase")
+
+    followed = Followed(journal, SystemClock(), fails, seen.append)
+    followed.write("note", text="one")
+    followed.write("note", text="two")
+
+    assert [line["text"] for line in seen] == ["one", "two"]
+    assert [line["text"] for line in broken] == ["one"]
+    assert "fails follows the pod no longer: 'phase'" in caplog.text

@@ -151,7 +151,7 @@ def world(root: Path, table: Table, script: Failing) -> World:
     objects = FakeObjects(made, script, [{"status": {"n": 1}}])
     pod.objects = lambda: objects
     pod.rng = NoJitter()
-    pod.deadline = made.clock.now() + timedelta(hours=1)
+    pod.deadline = made.clock.now() + timedelta(minutes=10)
     pod.template = Template(template)
     return made
 
