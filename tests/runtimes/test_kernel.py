@@ -40,6 +40,7 @@ SANDBOXED = {"test_containers.py", "test_held_root.py", "test_local_conformance.
 
 @pytest.mark.root
 @pytest.mark.sandbox
+@pytest.mark.slow
 def test_everything_works_as_an_ordinary_user(for_everybody: Path):
     """All these tests again, in a user namespace."""
     python = _python_for_everybody()
