@@ -16,7 +16,12 @@ from lifecycle.wording import WORTH_A_RATE, duration, rate, size
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_ENDED = {"failed": "failed after", "terminated": "terminated after", "deadline": "ended by its deadline after"}
+_ENDED = {
+    "": "interrupted after",
+    "failed": "failed after",
+    "terminated": "terminated after",
+    "deadline": "ended by its deadline after",
+}
 _BAD = ("failed", "abandoned")
 
 
@@ -56,7 +61,7 @@ class Thing:
 
 @dataclass(slots=True)
 class Visit:
-    """One stay in a phase; ``event`` and ``to`` are empty while it lasts."""
+    """One stay in a phase; ``event`` and ``to`` are empty while it lasts, and of one that was interrupted."""
 
     phase: str
     began: float
@@ -118,6 +123,8 @@ class Account:
             KeyError, ValueError, TypeError: the line lacks something, or has a wrong value.
         """
         now = self._moment(line)
+        if self.visits and not self.visits[-1].event and line["kind"] not in ("pod", "enter"):
+            self.visits[-1].ended, self.visits[-1].seconds = now, now - self.visits[-1].began
         match line["kind"]:
             case "pod":
                 self.pod, self.template, self.table = line["pod"], line["template"], line["table"]

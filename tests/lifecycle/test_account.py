@@ -107,6 +107,7 @@ def test_a_restart_goes_on_where_the_first_run_was_cut_off():
 
     assert made.ended - made.began == pytest.approx(602.0)
     assert [visit.event for visit in made.visits] == ["", "done"]
+    assert made.phases() == "waiting interrupted after 5.0 s · waiting 2.0 s"
     assert made.visits[1].ended - made.visits[1].began == pytest.approx(2.0)
 
 
