@@ -63,6 +63,13 @@ class Known:
     believed: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def headline(self) -> str:
+        """What a restart does; empty in a pod that begins."""
+        if self.ended:
+            return f"nothing is left to do: it had ended before the restart ({self.state})"
+        return f"restarted: it goes on with {self.state}" if self.state else ""
+
     def header(self) -> dict[str, Any]:
         """What the header of a restart says more than the first."""
         if not self.restarts:
@@ -277,8 +284,6 @@ class _Reader:
         known.believed = [self._believed(line, set(known.items)) for line in self._found]
         reported = [record for record in records if record["state"] == ItemState.REPORTED]
         known.saved = [item for item in map(self._saved, _latest(self._items + reported)) if item is not None]
-        over = "nothing is left to do: it had ended before the restart"
-        known.notes.append(f"{over} ({self._state})" if self._ended else f"restarted: it goes on with {self._state}")
         return known
 
     def _take(self, line: dict[str, Any]) -> None:

@@ -188,7 +188,9 @@ class LocalRun:
             kept.close()
         if kept.known.state and not pod.found.outputs:
             pod.found.outputs = _reported(workdir / REPORT)
-        result = _result(pod, prepared, observer, tuple(kept.known.notes), file_journal.error)
+        result = _result(
+            pod, prepared, observer, tuple(filter(None, (kept.known.headline, *kept.known.notes))), file_journal.error
+        )
         if watcher:
             watcher.ended(result)
         return result
