@@ -34,8 +34,10 @@ QUICK_RETRIES = {"EXECUTOR_RETRY_BACKOFF_STEPS": "2", "EXECUTOR_RETRY_BACKOFF_DU
 class Program:
     """One ``argoexec`` as a process, in a session of its own. Its lines can be awaited."""
 
-    def __init__(self, directory: Path, argv: tuple[object, ...], environ: dict[str, str]) -> None:
-        self.argv = [sys.executable, "-m", "lifecycle.cli", *map(str, argv)]
+    def __init__(self, directory: Path, argv: tuple[object, ...], environ: dict[str, str], program: str = "") -> None:
+        """``program`` is Python to run instead of the command line's own module."""
+        how = ["-c", program] if program else ["-m", "lifecycle.cli"]
+        self.argv = [sys.executable, *how, *map(str, argv)]
         self.process = subprocess.Popen(
             self.argv, cwd=directory, env=_clean_environment() | environ, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -136,8 +138,8 @@ def start() -> Iterator[Callable[..., Program]]:
     """Start ``argoexec`` with arguments; what still runs at the end of the test is killed."""
     started: list[Program] = []
 
-    def begin(directory: Path, *argv: object, **environ: str) -> Program:
-        started.append(Program(directory, argv, environ))
+    def begin(directory: Path, *argv: object, program: str = "", **environ: str) -> Program:
+        started.append(Program(directory, argv, environ, program))
         return started[-1]
 
     yield begin
