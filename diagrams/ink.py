@@ -72,6 +72,7 @@ _LAYOUT = (
     ".line.stopped{stroke-dasharray:5 3.5}"
     ".line.taken{stroke-width:3.2}"
     ".glyph,.glyph-line{fill:none;stroke-width:1.5;stroke-linecap:round;stroke-linejoin:round}"
+    ".thick{stroke-width:2}"
     ".away{opacity:.38}"
     ".off{opacity:.3}"
     ".mark{stroke-width:2.4}"
@@ -129,7 +130,7 @@ def outcome(x: float, y: float, look: str) -> Iterator[str]:
         "failed": path("M", x - 4, y - 4, "l8 8m0 -8l-8 8"),
         "stopped": path("M", x - 2.5, y - 4, "v8m5 -8v8"),
     }
-    yield f'<path class="glyph-line {look}" style="stroke-width:2" d="{shapes[look]}"/>'
+    yield f'<path class="glyph-line thick {look}" d="{shapes[look]}"/>'
 
 
 def direction(points: Sequence[Point]) -> Point:

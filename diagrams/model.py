@@ -86,6 +86,11 @@ def identifiers(table: Table) -> dict[str, str]:
     return taken
 
 
+def prefix(table: Table) -> str:
+    """What every id in the picture of a table begins with, so that those of two can stand in one page."""
+    return "".join(char if char.isascii() and char.isalnum() else "-" for char in table.name) or "table"
+
+
 _KEYWORDS = {
     "as", "class", "classdef", "default", "digraph", "direction", "edge", "end", "graph", "hide", "node",
     "note", "root", "scale", "state", "strict", "style", "subgraph",

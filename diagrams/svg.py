@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from diagrams import ink
 from diagrams.layout import CARD, DIAMOND, LEFT, RIGHT, Layout, number, rounded, shifted, shortened
-from diagrams.model import CANCELS, VERDICT, choices, commands, identifiers, shown
+from diagrams.model import CANCELS, VERDICT, choices, commands, identifiers, prefix, shown
 from diagrams.text import count, duration, fit, width, wrap, wrap_parts
 from diagrams.way import way_of
 from lifecycle.table import END, Event, Verdict
@@ -41,17 +41,18 @@ _LOOKS = {
 }
 
 
-def render(table: Table, journal: Sequence[Mapping[str, Any]] | None = None) -> str:
+def render(table: Table, journal: Sequence[Mapping[str, Any]] | None = None, *, framed: bool = True) -> str:
     """The source of an SVG.
 
     Args:
         table: what is drawn.
         journal: the lines of a journal; the way that they tell of is marked, and the rest is dimmed.
+        framed: with a heading and a ground of its own; a page has both already.
 
     Raises:
         InputError: the journal is of another table, or its lines have not the shape they should have.
     """
-    return "\n".join(_Picture(table, way_of(table, journal)).lines()) + "\n"
+    return "\n".join(_Picture(table, way_of(table, journal), framed=framed).lines()) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,9 @@ class _Content:
 class _Picture:
     """One drawing, from the outside in: canvas, heading, lines, cards, verdict, legend."""
 
-    def __init__(self, table: Table, way: Way | None) -> None:
+    def __init__(self, table: Table, way: Way | None, *, framed: bool = True) -> None:
         self._table = table
+        self._framed = framed
         self._way = way
         self._ids = identifiers(table)
         self._content = {phase.state: self._wrapped(phase) for phase in table.phases}
@@ -79,8 +81,8 @@ class _Picture:
         self._facts_lines = max(len(content.facts) for content in contents)
         # A picture of few columns is as wide as its heading needs: measured first, laid out, then wrapped.
         probe = Layout(table, 0, self._card_height())
-        self._headings = self._heading(probe.width)
-        top = 40.0 + len(self._headings) * 19.0
+        self._headings = self._heading(probe.width) if framed else []
+        top = 40.0 + len(self._headings) * 19.0 if framed else 0.0
         self._layout = Layout(table, top, self._card_height())
         self._legend = list(self._legend_rows())
         self._height = self._layout.bottom + 22.0 + len(self._legend) * 26.0
@@ -98,11 +100,12 @@ class _Picture:
         yield f'<title id="{name}-title">{escape(self._table.about or self._table.name)}</title>'
         yield f'<desc id="{name}-desc">{escape(self._description())}</desc>'
         yield f"<style>{ink.style()}</style>"
-        yield (
-            f'<rect class="canvas" x="0.5" y="0.5" width="{number(self._layout.width - 1)}" '
-            f'height="{number(self._height - 1)}" rx="14"/>'
-        )
-        yield from self._heading_lines()
+        if self._framed:
+            yield (
+                f'<rect class="canvas" x="0.5" y="0.5" width="{number(self._layout.width - 1)}" '
+                f'height="{number(self._height - 1)}" rx="14"/>'
+            )
+            yield from self._heading_lines()
         yield from self._edges()
         for place, phase in enumerate(self._table.phases, start=1):
             yield from self._card(phase, place)
@@ -112,7 +115,7 @@ class _Picture:
 
     @property
     def _ids_prefix(self) -> str:
-        return "".join(char if char.isascii() and char.isalnum() else "-" for char in self._table.name) or "table"
+        return prefix(self._table)
 
     def _description(self) -> str:
         states = ", ".join(self._table.states)
@@ -201,6 +204,7 @@ class _Picture:
         if visit is None:
             return
         left = x + _PAD
+        yield '<g class="facts">'
         yield ink.rule(left, top + 9, _ROOM)
         for n, line in enumerate(content.facts):
             first = n == 0
@@ -212,6 +216,7 @@ class _Picture:
                 else "text small"
             )
             yield ink.text(left + (_GLYPH if first else 0), top + 27 + 17 * n, strong, line)
+        yield "</g>"
 
     def _look(self, state: str) -> str:
         """How a visited phase ended; empty when it was not visited, or there is no way."""
