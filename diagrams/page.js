@@ -65,7 +65,7 @@
     count.textContent = `${step.querySelector("time").textContent} · ${now + 1} of ${steps.length}`;
     mark.textContent = step.children[1].textContent;
     mark.className = step.children[1].className;
-    said.textContent = step.children[2].textContent;
+    said.textContent = [...step.children[2].childNodes].map((node) => node.textContent.trim()).join(" — ");
     said.title = said.textContent;
     const list = way();
     back.disabled = !(list[0] < now);

@@ -38,6 +38,8 @@ _LEAST = 0.5
 
 _TICKS = 5
 
+_LONG = 40
+
 
 def render(table: Table, journal: Sequence[Mapping[str, Any]] | None = None) -> str:
     """The source of the page.
@@ -120,7 +122,7 @@ class _Page:
         bad = sum(row.look == BAD for row in told)
         longest = max(story.spans, key=lambda span: span.end - span.begin, default=None)
         yield '<dl class="figures">'
-        yield _figure("phases", str(len(story.spans)), f"of {len(self._table.phases)}")
+        yield _figure("phases", str(len(self._way.visits)), f"of {len(self._table.phases)}")
         yield _figure("items", f"{len(told):,}", f"{bad:,} failed" if bad else "")
         yield _figure("attempts that failed", f"{broken:,}")
         yield _figure("bytes", size(moved))
@@ -190,7 +192,7 @@ class _Page:
         yield '<span class="hint">a bar is within the time of its phase; a red mark is an attempt that failed</span></header>'
         yield '<form class="find" hidden><input type="search" placeholder="find an item" aria-label="find an item">'
         yield '<label><input type="checkbox"> only what did not go well at once</label></form>'
-        yield '<div class="items" id="items" tabindex="0">'
+        yield f'<div class="items{_long(rows)}" id="items">'
         for state in dict.fromkeys(row.phase for row in rows):
             mine = [row for row in rows if row.phase == state]
             begin, end = min(row.begin for row in mine), max(row.end for row in mine)
@@ -210,7 +212,7 @@ class _Page:
         steps = self._story.steps
         yield '<details class="sheet" open><summary><h2>The journal</h2>'
         yield f'<span class="hint">{count(len(steps), "step")}; click one to go there</span></summary>'
-        yield '<ol class="steps" id="steps" tabindex="0">'
+        yield f'<ol class="steps{_long(steps)}" id="steps">'
         yield from map(self._step, steps)
         yield "</ol></details>"
 
@@ -222,7 +224,7 @@ class _Page:
         if step.edge:
             moved += f' data-edge="{self._anchor("edge", *step.edge)}"'
         strong = ' class="strong"' if step.kind in ("enter", "end", "failure") else ""
-        more = f" <small>{_text(step.more)}</small>" if step.more else ""
+        more = f"<small>{_text(step.more)}</small>" if step.more else ""
         return (
             f'<li class="{" ".join(looks)}" data-at="{step.at:.4f}"{moved}><time>{step.at:.3f} s</time>'
             f'<span class="is-{step.look}">{step.mark}</span><span{strong}>{_text(step.text)}{more}</span></li>'
@@ -261,7 +263,7 @@ def _trouble(trouble: Trouble) -> Iterator[str]:
 def _row(row: Row, begin: float, end: float) -> str:
     fine = row.look in (GOOD, QUIET) and not row.breaks
     moved = size(row.size) if row.size is not None else ""
-    took = row.seconds or row.end - row.begin
+    took = row.end - row.begin
     hint = f' title="{rate(row.size, took)}"' if row.size and took >= WORTH_A_RATE else ""
     tries = f"{row.attempts} attempts" if row.attempts > 1 else ""
     note = f'<span class="note">{_text(row.note)}</span>' if row.note else ""
@@ -294,6 +296,11 @@ def _bar(
     if restarts is not None:
         drawn += '<line class="cursor" x1="100%" x2="100%" y1="-3" y2="120%" visibility="hidden"/>'
     return f'<svg class="bar" aria-hidden="true">{drawn}</svg>'
+
+
+def _long(lines: Sequence[object]) -> str:
+    """What is longer than a window or two scrolls in a frame of its own, so that the rest of the page stays near."""
+    return ' long" tabindex="0' if len(lines) > _LONG else ""
 
 
 def _figure(name: str, value: str, more: str = "") -> str:

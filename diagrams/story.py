@@ -255,7 +255,7 @@ class _Reader:
         row.attempts = max(row.attempts, int(number(item, "attempts", 0)))
         row.seconds = number(item, "seconds", 0.0)
         row.size = int(number(item, "bytes", 0)) if item.get("bytes") is not None else None
-        row.begin, row.end = min(row.begin, max(0.0, self._now - row.seconds)), self._now
+        row.begin, row.end = max(0.0, self._now - row.seconds), self._now
         look, mark = _ITEM_LOOKS.get(state, (GOOD, "✓"))
         row.step = self._step("item", look, mark, _told(row), row.note)
 
