@@ -189,7 +189,8 @@ class _Page:
         if not rows:
             return
         yield '<section class="sheet"><header><h2>Items</h2>'
-        yield '<span class="hint">a bar is within the time of its phase; a red mark is an attempt that failed</span></header>'
+        yield '<span class="hint">a bar is within the time of its phase; red marks are attempts that failed</span>'
+        yield "</header>"
         yield '<form class="find" hidden><input type="search" placeholder="find an item" aria-label="find an item">'
         yield '<label><input type="checkbox"> only what did not go well at once</label></form>'
         yield f'<div class="items{_long(rows)}" id="items">'

@@ -13,7 +13,17 @@ from xml.sax.saxutils import escape
 
 from diagrams import ink
 from diagrams.layout import CARD, DIAMOND, LEFT, RIGHT, Layout, number, rounded, shifted, shortened
-from diagrams.model import CANCELS, VERDICT, choices, commands, identifiers, prefix, shown
+from diagrams.model import (
+    CANCELS,
+    CONTRACTS,
+    VERDICT,
+    choices,
+    commands,
+    identifiers,
+    lifelines,
+    prefix,
+    shown,
+)
 from diagrams.text import count, duration, fit, width, wrap, wrap_parts
 from diagrams.way import way_of
 from lifecycle.table import END, Event, Verdict
@@ -85,7 +95,9 @@ class _Picture:
         top = 40.0 + len(self._headings) * 19.0 if framed else 0.0
         self._layout = Layout(table, top, self._card_height())
         self._legend = list(self._legend_rows())
-        self._height = self._layout.bottom + 22.0 + len(self._legend) * 26.0
+        self._notes = list(self._contracts()) if way is None else []
+        below = len(self._legend) * 26.0 + (len(self._notes) * 17.0 + 14.0 if self._notes else 0.0)
+        self._height = self._layout.bottom + 22.0 + below
 
     def lines(self) -> Iterator[str]:
         name = self._ids_prefix
@@ -111,6 +123,7 @@ class _Picture:
             yield from self._card(phase, place)
         yield from self._ends()
         yield from self._legend_lines()
+        yield from self._note_lines()
         yield "</svg>"
 
     @property
@@ -154,7 +167,11 @@ class _Picture:
         )
 
     def _card_height(self) -> float:
-        return self._chips_top() + ink.CHIP + _PAD + (10.0 + self._facts_lines * 17.0 if self._facts_lines else 0.0)
+        facts = 10.0 + self._facts_lines * 17.0 if self._facts_lines else 0.0
+        return self._chips_top() + ink.CHIP + _PAD + self._lives_height() + facts
+
+    def _lives_height(self) -> float:
+        return 25.0 if any(lifelines(self._table, phase.state) for phase in self._table.phases) else 0.0
 
     def _does_top(self) -> float:
         return 32.0 + self._title_lines * 18.0
@@ -197,7 +214,9 @@ class _Picture:
         for name in commands(phase):
             yield from ink.chip(left, top, name)
             left += ink.chip_width(name) + 5
-        yield from self._footer(content, visit, x, top + ink.CHIP, look)
+        for name, lasts in lifelines(self._table, state).items():
+            yield from ink.lifeline(x + _PAD, top + ink.CHIP + 12, name, ends=not lasts)
+        yield from self._footer(content, visit, x, top + ink.CHIP + self._lives_height(), look)
         yield "</g>"
 
     def _footer(self, content: _Content, visit: Visit | None, x: float, top: float, look: str) -> Iterator[str]:
@@ -331,6 +350,8 @@ class _Picture:
         for what, room, text in ink.LEGEND:
             if what == "chips" and not any(phase.runs_in for phase in self._table.phases):
                 continue  # a lifecycle that one command runs as a whole
+            if what == "lives" and not self._lives_height():
+                continue
             wide = room + 8 + width(text, ink.SMALL)
             if row and x + wide > self._layout.width - RIGHT:
                 yield row
@@ -347,6 +368,28 @@ class _Picture:
             for x, what, room, text in row:
                 yield from ink.sample(what, x, y)
                 yield ink.text(x + room + 8, y + 4, "faint small", text)
+        yield "</g>"
+
+    # Contracts
+
+    def _contracts(self) -> Iterator[tuple[str, str]]:
+        """Class and text of the lines below the legend."""
+        differ = [(state, text) for state, text in CONTRACTS.items() if state in self._table]
+        if not differ:
+            return
+        room = self._layout.width - LEFT - RIGHT
+        yield "text small bold", fit("Controllers of v2.3 to v3.3 take the same path; they differ in", room, ink.SMALL)
+        for state, text in differ:
+            yield from (("faint small", line) for line in wrap(f"{state}: {text}", room, ink.SMALL))
+
+    def _note_lines(self) -> Iterator[str]:
+        if not self._notes:
+            return
+        top = self._layout.bottom + 14 + 26 * len(self._legend)
+        yield f'<g id="{self._ids_prefix}-contracts">'
+        yield ink.rule(LEFT, top, self._layout.width - LEFT - RIGHT)
+        for place, (look, line) in enumerate(self._notes):
+            yield ink.text(LEFT, top + 20 + 17 * place, look, line)
         yield "</g>"
 
 
