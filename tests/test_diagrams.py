@@ -177,7 +177,8 @@ def test_check_names_what_is_missing_stale_and_superfluous(tmp_path: Path, capsy
         assert part in told
     assert told.endswith(f"refresh them with: {generate.REFRESH}\n")
     assert generate.main(arguments) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(generate.expected())
+    found = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(found) == sorted(generate.expected())
 
 
 # The SVG
