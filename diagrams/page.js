@@ -106,9 +106,12 @@
   const find = one(".find");
   if (find) {
     const [words, bad] = all("input", find);
+    const names = rows.map((row) => all(".name, .note", row).map((one) => one.textContent).join(" ").toLowerCase());
     find.oninput = () => {
       const wanted = words.value.toLowerCase();
-      for (const row of rows) row.hidden = (bad.checked && row.classList.contains("fine")) || !row.textContent.toLowerCase().includes(wanted);
+      rows.forEach((row, at) => {
+        row.hidden = (bad.checked && row.classList.contains("fine")) || !names[at].includes(wanted);
+      });
       for (const list of all("#items ul")) list.parentElement.hidden = !list.querySelector("li:not([hidden])");
     };
     find.hidden = false;
