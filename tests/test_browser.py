@@ -27,8 +27,9 @@ OVERFLOWING = """
   return box.width && (box.right > innerWidth + 0.5 || box.left < -0.5);
 }).map((one) => one.outerHTML.slice(0, 80))
 """
-OVERFULL = """
-[...document.querySelectorAll(".figures dd, .name:not(.long .name), .num:not(.long .num), .player label, .player button, .verdict, h1, h2")].filter(
+WORDS = ".figures dd, .name:not(.long .name), .num:not(.long .num), .player label, .player button, .verdict, h1, h2"
+OVERFULL = f"""
+[...document.querySelectorAll("{WORDS}")].filter(
   (one) => one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== "inline"
 ).map((one) => one.outerHTML.slice(0, 80))
 """
