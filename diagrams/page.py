@@ -134,7 +134,7 @@ class _Page:
 
     def _diagram(self) -> Iterator[str]:
         yield '<section class="sheet"><header><h2>The way it took</h2>'
-        yield '<span class="hint">what was not taken is pale; hover over a phase for its policy</span></header>'
+        yield '<span class="hint">what was not taken is pale</span></header>'
         yield f'<figure tabindex="0" aria-label="the table, with the way in it">{self._drawing}</figure></section>'
 
     # Time

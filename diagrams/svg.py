@@ -168,7 +168,11 @@ class _Picture:
 
     def _card_height(self) -> float:
         facts = 10.0 + self._facts_lines * 17.0 if self._facts_lines else 0.0
-        return self._chips_top() + ink.CHIP + _PAD + self._lives_height() + facts
+        return self._chips_top() + self._chips_height() + _PAD + self._lives_height() + facts
+
+    def _chips_height(self) -> float:
+        """None in a lifecycle that one command runs as a whole."""
+        return ink.CHIP if any(phase.runs_in for phase in self._table.phases) else 0.0
 
     def _lives_height(self) -> float:
         return 25.0 if any(lifelines(self._table, phase.state) for phase in self._table.phases) else 0.0
@@ -215,8 +219,8 @@ class _Picture:
             yield from ink.chip(left, top, name)
             left += ink.chip_width(name) + 5
         for name, lasts in lifelines(self._table, state).items():
-            yield from ink.lifeline(x + _PAD, top + ink.CHIP + 12, name, ends=not lasts)
-        yield from self._footer(content, visit, x, top + ink.CHIP + self._lives_height(), look)
+            yield from ink.lifeline(x + _PAD, top + self._chips_height() + 12, name, ends=not lasts)
+        yield from self._footer(content, visit, x, top + self._chips_height() + self._lives_height(), look)
         yield "</g>"
 
     def _footer(self, content: _Content, visit: Visit | None, x: float, top: float, look: str) -> Iterator[str]:
@@ -348,8 +352,8 @@ class _Picture:
         row: list[tuple[float, str, float, str]] = []
         x = LEFT
         for what, room, text in ink.LEGEND:
-            if what == "chips" and not any(phase.runs_in for phase in self._table.phases):
-                continue  # a lifecycle that one command runs as a whole
+            if what == "chips" and not self._chips_height():
+                continue
             if what == "lives" and not self._lives_height():
                 continue
             wide = room + 8 + width(text, ink.SMALL)
@@ -378,7 +382,7 @@ class _Picture:
         if not differ:
             return
         room = self._layout.width - LEFT - RIGHT
-        yield "text small bold", fit("Controllers of v2.3 to v3.3 take the same path; they differ in", room, ink.SMALL)
+        yield "text small bold", fit("Controllers of v2.3 to v3.3 take the same path; they differ in:", room, ink.SMALL)
         for state, text in differ:
             yield from (("faint small", line) for line in wrap(f"{state}: {text}", room, ink.SMALL))
 
