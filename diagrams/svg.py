@@ -409,7 +409,7 @@ def _facts(visit: Visit | None) -> list[str]:
         lines.append(fit(f"entered {visit.entered} times", _ROOM, ink.SMALL))
     if visit.attempts:
         failed = f", {visit.failed_attempts} failed" if visit.failed_attempts else ""
-        lines.append(fit(count(visit.attempts, "attempt") + failed, _ROOM, ink.SMALL))
+        lines += wrap_parts(count(visit.attempts, "attempt") + failed, _ROOM, ink.SMALL)
     if visit.failures:
         lines.append(fit(count(len(visit.failures), "failure"), _ROOM, ink.SMALL, bold=True))
     if visit.open:

@@ -215,6 +215,8 @@ class _Reader:
 
     def _item(self, line: Mapping[str, Any]) -> None:
         item = get(line, "item", dict)
+        if item.get("state") == "reported" and item.get("kind") != "container":
+            return  # its attempts were those of another phase, and have been told there
         name = f"{get(item, 'kind', str)} {get(item, 'name', str, '')}".rstrip()
         self._tried(self._visit(line), name, int(number(item, "attempts", 0)), sure=True)
 

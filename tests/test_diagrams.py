@@ -311,6 +311,19 @@ def test_a_failing_way() -> None:
     assert way.verdict is Verdict.FAILED
 
 
+def test_the_attempts_of_an_item_are_those_of_the_phase_that_made_them() -> None:
+    item = {"kind": "artifact", "name": "a", "attempts": 3, "seconds": 1.0}
+    lines = [
+        failing()[0],
+        line("enter", phase="saving"),
+        line("item", phase="saving", item=item | {"state": "saved"}),
+        line("enter", phase="annotating"),
+        line("item", phase="annotating", item=item | {"state": "reported"}),
+    ]
+    visits = Way.read(POD, lines).visits
+    assert (visits["saving"].attempts, visits["annotating"].attempts) == (3, 0)
+
+
 def test_an_interrupted_way_says_where_and_how_long() -> None:
     way = Way.read(POD, interrupted())
     assert way.stopped == "waiting"
