@@ -53,7 +53,8 @@ def _index(by_state: dict[str, list[tuple[Table, Phase]]]) -> Iterator[str]:
     yield ""
     yield "## What any phase can end with"
     yield ""
-    yield "The kernel's errors, told by their number, and defects of argoexec itself:"
+    yield "The kernel's errors, told by their number, and defects of argoexec itself. An InputError first names the"
+    yield "place that is wrong: a flag, a file, or a path in the template such as `$.inputs.artifacts[0]`."
     yield ""
     yield from _messages(source.common())
 

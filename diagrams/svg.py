@@ -13,9 +13,9 @@ from xml.sax.saxutils import escape
 
 from diagrams import ink
 from diagrams.layout import CARD, DIAMOND, LEFT, RIGHT, Layout, number, rounded, shifted, shortened
+from diagrams.legend import Legend
 from diagrams.model import (
     CANCELS,
-    CONTRACTS,
     VERDICT,
     choices,
     commands,
@@ -24,7 +24,7 @@ from diagrams.model import (
     prefix,
     shown,
 )
-from diagrams.text import count, duration, fit, width, wrap, wrap_parts
+from diagrams.text import count, duration, fit, wrap, wrap_parts
 from diagrams.way import way_of
 from lifecycle.table import END, Event, Verdict
 
@@ -94,10 +94,8 @@ class _Picture:
         self._headings = self._heading(probe.width) if framed else []
         top = 40.0 + len(self._headings) * 19.0 if framed else 0.0
         self._layout = Layout(table, top, self._card_height())
-        self._legend = list(self._legend_rows())
-        self._notes = list(self._contracts()) if way is None else []
-        below = len(self._legend) * 26.0 + (len(self._notes) * 17.0 + 14.0 if self._notes else 0.0)
-        self._height = self._layout.bottom + 22.0 + below
+        self._legend = Legend(table, self._layout.width - LEFT - RIGHT, captions=way is None)
+        self._height = self._layout.bottom + self._legend.height
 
     def lines(self) -> Iterator[str]:
         name = self._ids_prefix
@@ -122,8 +120,7 @@ class _Picture:
         for place, phase in enumerate(self._table.phases, start=1):
             yield from self._card(phase, place)
         yield from self._ends()
-        yield from self._legend_lines()
-        yield from self._note_lines()
+        yield from self._legend.lines(LEFT, self._layout.bottom)
         yield "</svg>"
 
     @property
@@ -344,57 +341,6 @@ class _Picture:
             yield ink.text(middle, top + 18, f"{look}-fill bold body", choice.verdict, anchor="middle")
             yield ink.text(middle, top + 33, "faint small", choice.label, anchor="middle")
             yield "</g>"
-
-    # Legend
-
-    def _legend_rows(self) -> Iterator[list[tuple[float, str, float, str]]]:
-        """Rows of (x, what, room, text), as many beside each other as fit."""
-        row: list[tuple[float, str, float, str]] = []
-        x = LEFT
-        for what, room, text in ink.LEGEND:
-            if what == "chips" and not self._chips_height():
-                continue
-            if what == "lives" and not self._lives_height():
-                continue
-            wide = room + 8 + width(text, ink.SMALL)
-            if row and x + wide > self._layout.width - RIGHT:
-                yield row
-                row, x = [], LEFT
-            row.append((x, what, room, text))
-            x += wide + 24
-        yield row
-
-    def _legend_lines(self) -> Iterator[str]:
-        yield f'<g id="{self._ids_prefix}-legend">'
-        yield ink.rule(LEFT, self._layout.bottom + 2, self._layout.width - LEFT - RIGHT)
-        for place, row in enumerate(self._legend):
-            y = self._layout.bottom + 24 + 26 * place
-            for x, what, room, text in row:
-                yield from ink.sample(what, x, y)
-                yield ink.text(x + room + 8, y + 4, "faint small", text)
-        yield "</g>"
-
-    # Contracts
-
-    def _contracts(self) -> Iterator[tuple[str, str]]:
-        """Class and text of the lines below the legend."""
-        differ = [(state, text) for state, text in CONTRACTS.items() if state in self._table]
-        if not differ:
-            return
-        room = self._layout.width - LEFT - RIGHT
-        yield "text small bold", fit("Controllers of v2.3 to v3.3 take the same path; they differ in:", room, ink.SMALL)
-        for state, text in differ:
-            yield from (("faint small", line) for line in wrap(f"{state}: {text}", room, ink.SMALL))
-
-    def _note_lines(self) -> Iterator[str]:
-        if not self._notes:
-            return
-        top = self._layout.bottom + 14 + 26 * len(self._legend)
-        yield f'<g id="{self._ids_prefix}-contracts">'
-        yield ink.rule(LEFT, top, self._layout.width - LEFT - RIGHT)
-        for place, (look, line) in enumerate(self._notes):
-            yield ink.text(LEFT, top + 20 + 17 * place, look, line)
-        yield "</g>"
 
 
 def _facts(visit: Visit | None) -> list[str]:

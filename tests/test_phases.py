@@ -13,7 +13,8 @@ from diagrams.model import LIFELINES, lifelines
 from lifecycle.errors import Permanent, Unavailable
 from lifecycle.pod import INIT_TABLE, WAIT_TABLE
 from lifecycle.tables import TABLES
-from tests.fakes import FakeContainer, World
+from tests.fakes import FakeContainer, Script, World
+from tests.lifecycle import test_data, test_resource
 
 STATES = {phase.state: phase for table in TABLES.values() for phase in table.phases}
 WORKS = sorted({phase.work for table in TABLES.values() for phase in table.phases})
@@ -95,6 +96,9 @@ def recorded(world: World) -> set[tuple[str, str]]:
         return Recorder("driver", make(location), world, calls)
 
     pod.drivers = made
+    if pod.objects is not None:
+        objects = Recorder("objects", pod.objects(), world, calls)
+        pod.objects = lambda: objects
     return calls
 
 
@@ -106,7 +110,7 @@ def test_a_recorded_run_calls_nothing_that_a_page_does_not_have(tmp_path: Path) 
     """As they are at their best, and with faults that make them do more."""
     calls: set[tuple[str, str]] = set()
     for number, broken in enumerate([{}, {"save": [Unavailable("reset")]}, {"open_output": [Permanent("gone")]}]):
-        world = World(tmp_path / str(number), OUTPUTS)
+        world = World(tmp_path / str(number), OUTPUTS | {"script": {"image": "x", "source": ""}, "container": None})
         world.runtime.containers |= {"a": FakeContainer(world.clock), "istio-proxy": FakeContainer(world.clock)}
         world.runtime.files |= {"/out/score": b"1", "/out/model": b"2"}
         world.store.script.calls = world.runtime.script.calls = {name: list(one) for name, one in broken.items()}
@@ -118,11 +122,23 @@ def test_a_recorded_run_calls_nothing_that_a_page_does_not_have(tmp_path: Path) 
     found = recorded(world)
     world.init()
     calls |= found
+    outputs = {"parameters": [{"name": "n", "valueFrom": {"jsonPath": "{.status.n}"}}]}
+    awaited = {"resource": {"successCondition": "status.n == 7"}, "outputs": outputs}
+    step = test_resource.Step(tmp_path / "resource", Script(), [{"status": {"n": 7}}], **awaited)
+    found = recorded(step)
+    assert step.run() == 0
+    calls |= found
+    world = test_data.world(tmp_path / "data", "len(data)")
+    found = recorded(world)
+    assert test_data.run(world) == 0
+    calls |= found
 
     for state, call in calls:
         assert call in source.read(STATES[state].work).calls or call in NOT_OF_A_PHASE, f"{state}: {call}"
-    assert {"waiting", "killing sidecars", "saving", "annotating", "releasing", "loading"} <= {one for one, _ in calls}
-    assert {"driver.save", "driver.made", "control.report", "runtime.others"} <= {one for _, one in calls}
+    assert {state for state, _ in calls} == set(STATES) - {"staging", "starting"}  # files alone, and the local runner's
+    assert {"driver.save", "driver.made", "control.report", "runtime.others", "objects.get"} <= {
+        one for _, one in calls
+    }
 
 
 def holes(text: str) -> re.Pattern[str]:
@@ -132,14 +148,19 @@ def holes(text: str) -> re.Pattern[str]:
 def test_a_message_of_a_run_is_on_the_page_with_its_remedy(tmp_path: Path) -> None:
     world = World(tmp_path, OUTPUTS)
     world.wait()
-    failures = [line["failure"] for line in world.journal.lines if line["kind"] == "failure"]
+    lines = world.journal.lines
+    for number, expression in enumerate(["1 +", "data + 1", "nothing", "data[99]", '"a" matches "("']):
+        world = test_data.world(tmp_path / str(number), expression)
+        test_data.run(world)
+        lines += world.journal.lines
+    failures = [line["failure"] for line in lines if line["kind"] == "failure"]
 
-    assert failures
+    assert len(failures) > 5
     for failure in failures:
         told = source.read(STATES[failure["phase"]].work).messages
         assert any(
-            one.error == failure["error"]
-            and holes(one.text).fullmatch(failure["message"])
+            one.error == failure["error"].replace("ExpressionError", "InputError")
+            and holes(one.text).fullmatch(re.sub(r"^(\$\S+: )?(column \d+: )?", "", failure["message"]))  # the place
             and holes(one.remedy).fullmatch(failure["remedy"])
             for one in told
         ), failure
