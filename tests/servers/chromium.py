@@ -96,6 +96,7 @@ class Page:
     """A tab, and everything that it complained of or asked the network for."""
 
     def __init__(self, browser: Chromium, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        self.width = width
         self._browser = browser
         self._target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = browser.call("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
