@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,6 +36,7 @@ OVERFULL = f"""
 """
 DIM = "[...document.querySelectorAll('figure g.away, figure g.off')].map((one) => one.id)"
 HERE = "[...document.querySelectorAll('figure g.now')].map((one) => one.id)"
+FUTURE = "document.querySelectorAll('.future').length"
 SAID = "document.querySelector('.player output').innerText"
 BACK, PLAY, FORTH = (f".player button:nth-of-type({n})" for n in (1, 2, 3))
 
@@ -46,6 +48,12 @@ def written(tmp_path: Path) -> Any:
         return tmp_path / "page.html"
 
     return write
+
+
+def dimmed(lines: list[dict[str, Any]]) -> set[str | None]:
+    """What the drawing of the way dims, before any script."""
+    groups = ET.fromstring(svg.render(*of(lines))).iter("{http://www.w3.org/2000/svg}g")
+    return {one.get("id") for one in groups if one.get("class") in ("away", "off")}
 
 
 def sound(tab: Page, file: Path) -> None:
@@ -79,8 +87,7 @@ def test_the_way_is_gone_step_by_step(chromium: Chromium, written: Any, tmp_path
     file = written(lines)
     with Page(chromium) as tab:
         tab.open(file)
-        whole = tab.run(DIM)
-        assert tab.run(HERE) == []
+        assert (set(tab.run(DIM)), tab.run(HERE), tab.run(FUTURE)) == (dimmed(lines), [], 0)
         tab.click(".player label:nth-of-type(2)")  # transitions
         seen = []
         for _ in range(tab.run("document.querySelectorAll('#steps > .enter, #steps > .leave, #steps > .end').length")):
@@ -88,6 +95,8 @@ def test_the_way_is_gone_step_by_step(chromium: Chromium, written: Any, tmp_path
             seen += [ids[one] for one in tab.run(HERE) if ids[one] in table]
         assert list(dict.fromkeys(reversed(seen))) == list(Way.read(table, lines).visits)
         assert "wait-state-saving" in tab.run(DIM)
+        rows = tab.run("document.querySelectorAll('#items li, #tracks > [data-step]').length")
+        assert tab.run(FUTURE) == rows - 1, "all but the phase that it is in"
         tab.click(".player label:nth-of-type(3)")  # trouble
         told = []
         for _ in range(sum(one["kind"] in ("attempt", "failure") for one in lines) + 1):  # and the item that failed
@@ -100,7 +109,7 @@ def test_the_way_is_gone_step_by_step(chromium: Chromium, written: Any, tmp_path
         tab.run("document.activeElement.blur()")
         for _ in lines:
             tab.press("ArrowRight")
-        assert tab.run(DIM) == whole
+        assert (set(tab.run(DIM)), tab.run(HERE), tab.run(FUTURE)) == (dimmed(lines), [], 0)
         sound(tab, file)
 
 
