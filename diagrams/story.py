@@ -190,7 +190,7 @@ class _Reader:
         began = get(line, "t", str, "")
         if not self._story.began:
             self._story.began = clean(began, 40)
-            text = f"argoexec {self._table.name} begins"
+            text = "the lifecycle begins"
         else:
             self._interrupted()
             wall = _moment(line)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lifecycle import journal
-from lifecycle.commands import diagram
 from lifecycle.errors import InputError
 from lifecycle.local.paths import is_directory
 from lifecycle.wording import MARKS, WORTH_A_RATE, duration, harmless, rate, size
@@ -38,6 +37,8 @@ def main(args: argparse.Namespace) -> int:
         path /= "journal.jsonl"
     lines = journal.read(path)
     if args.html:
+        from lifecycle.commands import diagram  # the tables, which the text does not need
+
         return diagram.draw("html", lines, path=path, output=args.output)
     try:
         text = "\n".join(map(harmless, explain(lines)))
