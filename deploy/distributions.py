@@ -84,7 +84,7 @@ def own() -> Iterator[tuple[Path, PurePosixPath]]:
     for package in PACKAGES:
         for source in sorted((TREE / package).rglob("*")):
             path = PurePosixPath(source.relative_to(TREE))
-            if source.is_file() and _wanted(path) and source.suffix in {".py", ".typed"}:
+            if source.is_file() and _wanted(path) and source.suffix in {".py", ".typed", ".css", ".js"}:
                 yield source, path
 
 

@@ -1,4 +1,4 @@
-"""Writes the diagrams of every table beside this file: ``python -m diagrams.generate [--check]``.
+"""Writes the diagrams of every table and a page for each phase: ``python -m diagrams.generate [--check]``.
 
 What it writes is committed, so that it can be read where the source is read; ``--check`` keeps it true.
 """
@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diagrams import dot, mermaid, svg
+from diagrams import dot, mermaid, phases, svg
 from lifecycle.tables import TABLES
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 RENDERERS = {"mmd": mermaid.render, "dot": dot.render, "svg": svg.render}
 HERE = Path(__file__).parent
 REFRESH = "python -m diagrams.generate"
+PHASES = "phases"
 
 _DIFF_LINES = 40
 
@@ -30,7 +31,7 @@ def expected() -> dict[str, str]:
     files = {"README.md": _index()}
     for name, table in TABLES.items():
         files |= {f"{_stem(name)}.{suffix}": render(table) for suffix, render in RENDERERS.items()}
-    return files
+    return files | {f"{PHASES}/{name}": text for name, text in phases.pages().items()}
 
 
 def stale(directory: Path) -> Iterator[str]:
@@ -63,6 +64,7 @@ def write(directory: Path) -> list[Path]:
     for name, text in wanted.items():
         path = directory / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
             changed.append(path)
     for path in _superfluous(directory, wanted):
@@ -88,8 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _superfluous(directory: Path, wanted: dict[str, str]) -> list[Path]:
-    there = (path for suffix in RENDERERS for path in directory.glob(f"*.{suffix}"))
-    return sorted(path for path in there if path.name not in wanted)
+    patterns = [*(f"*.{suffix}" for suffix in RENDERERS), f"{PHASES}/*.md"]
+    there = (path for pattern in patterns for path in directory.glob(pattern))
+    return sorted(path for path in there if path.relative_to(directory).as_posix() not in wanted)
 
 
 def _stem(table: str) -> str:
@@ -102,7 +105,10 @@ def _index() -> str:
         "",
         f"Drawn by `{REFRESH}` from the tables that run the pods; `--check` says whether they are true.",
         "The way that one pod took is drawn from its journal:",
-        "`argoexec diagram --journal FILE --format svg -o way.svg`.",
+        "`argoexec diagram --journal FILE --format svg -o way.svg`;",
+        "in a browser it is replayed step by step: `argoexec explain --html FILE -o way.html`.",
+        "",
+        "[A page for each phase](phases/README.md): what it calls, what it can end with and what to do then.",
     ]
     for name, table in TABLES.items():
         stem, about = _stem(name), table.about or name

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
 from diagrams.layout import number
+from diagrams.model import LATE
 from diagrams.text import clean, width
 from lifecycle.pod import INIT, RUN, WAIT
 
@@ -45,6 +46,7 @@ _COLOURS = (
     (".failed-fill", "fill", "#c22d44", "#ff8a95"),
     (".stopped", "stroke", "#b87a08", "#e9b54d"),
     (".stopped-fill", "fill", "#8f5b00", "#e9b54d"),
+    (".life", "stroke", "#0d8a80", "#4fc4b8"),
     (".good", "stroke", "#1d8a4a", "#4fcb83"),
     (".good-fill", "fill", "#17733d", "#5ed890"),
     (".end-good", "fill", "#e3f5ea", "#12301f"),
@@ -72,6 +74,8 @@ _LAYOUT = (
     ".line.stopped{stroke-dasharray:5 3.5}"
     ".line.taken{stroke-width:3.2}"
     ".glyph,.glyph-line{fill:none;stroke-width:1.5;stroke-linecap:round;stroke-linejoin:round}"
+    ".thick{stroke-width:2}"
+    ".life{fill:none;stroke-width:3;stroke-linecap:round}"
     ".away{opacity:.38}"
     ".off{opacity:.3}"
     ".mark{stroke-width:2.4}"
@@ -129,7 +133,24 @@ def outcome(x: float, y: float, look: str) -> Iterator[str]:
         "failed": path("M", x - 4, y - 4, "l8 8m0 -8l-8 8"),
         "stopped": path("M", x - 2.5, y - 4, "v8m5 -8v8"),
     }
-    yield f'<path class="glyph-line {look}" style="stroke-width:2" d="{shapes[look]}"/>'
+    yield f'<path class="glyph-line thick {look}" d="{shapes[look]}"/>'
+
+
+_PLACES = {"main": (0.0, 34.0), "sidecars": (41.0, 58.0), "late": (106.0, 34.0)}
+"""Where a lifeline begins on its card, and how long it is: a row of cards is a row of bars."""
+
+
+def lifeline(x: float, y: float, name: str, *, ends: bool) -> Iterator[str]:
+    """A container that runs: a bar over its name, which a stop ends."""
+    begin, long = _PLACES[name]
+    x += begin
+    if ends:
+        middle = x + long / 2 + 4
+        yield f'<path class="life" d="{path("M", x, y, "H", middle - 4)}"/>'
+        yield f'<path class="life" d="{path("M", middle - 4, y - 4, "v8")}"/>'
+    else:
+        yield f'<path class="life" d="{path("M", x, y, "h", long)}"/>'
+    yield text(x, y + 16, "faint small", name)
 
 
 def direction(points: Sequence[Point]) -> Point:
@@ -160,11 +181,14 @@ LEGEND = (
     ("failed+done+stopped", _ARROW, "goes on, whatever happens"),
     ("chips", _CHIPS, "the commands that run a phase"),
     ("retry", 14.0, "retries of each item: first wait \N{MULTIPLICATION SIGN} factor ≤ longest wait"),
+    ("lives", 14.0, f"a container that runs; its end ({LATE})"),
 )
 
 
 def sample(what: str, x: float, y: float) -> Iterator[str]:
-    if what == "retry":
+    if what == "lives":
+        yield f'<path class="life" d="{path("M", x, y, "h12m0 -4v8")}"/>'
+    elif what == "retry":
         yield from repeat(x + 7, y - 0.5)
     elif what == "chips":
         for name in (INIT, WAIT, RUN):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lifecycle.pod import INIT, RUN, WAIT
+from lifecycle.pod import ANNOTATING, INIT, KILLING_SIDECARS, RELEASING, RUN, SAVING, STARTING, WAIT, WAITING
 from lifecycle.table import END, Event, Verdict
 
 if TYPE_CHECKING:
@@ -16,6 +16,20 @@ VERDICT = "verdict"
 
 CANCELS = (Event.TERMINATED, Event.DEADLINE)
 """The events in which somebody asks to stop."""
+
+
+LIFELINES = {"main": WAITING, "sidecars": KILLING_SIDECARS, "late": RELEASING}
+"""The containers of a pod, and the phase in which each of them ends. Nothing runs before they are started."""
+
+LATE = "late: the sidecars that the upload goes through, such as istio-proxy"
+
+CONTRACTS = {
+    WAITING: "before v3.2 a controller asks for an end by the pod's annotation and SIGUSR2, later by ARGO_DEADLINE",
+    SAVING: "before v3.0 what was saved is reported with its whole location, later by its key",
+    ANNOTATING: "before v3.3 into the pod's annotations, later as a WorkflowTaskResult, and as before where that is "
+    "refused",
+}
+"""Where controllers of v2.3 to v3.3 differ. The path never does (ADR 28), so these are captions and not edges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,19 @@ def choices(table: Table) -> list[Choice]:
     return list(found.values())
 
 
+def lifelines(table: Table, state: str) -> dict[str, bool]:
+    """The containers that run in a phase when all goes well, and whether each still does at its end.
+
+    Empty for the tables that have nothing to do with containers, and before there are any.
+    """
+    order = [phase.state for phase in table.phases]
+    if KILLING_SIDECARS not in order:
+        return {}
+    first = order.index(STARTING if STARTING in order else WAITING)
+    here = order.index(state)
+    return {name: here < order.index(end) for name, end in LIFELINES.items() if first <= here <= order.index(end)}
+
+
 def commands(phase: Phase) -> list[str]:
     """The commands that run a phase, in the order in which a pod starts them."""
     known = [INIT, WAIT, RUN]
@@ -84,6 +111,11 @@ def identifiers(table: Table) -> dict[str, str]:
             word += "_"
         taken[state] = word
     return taken
+
+
+def prefix(table: Table) -> str:
+    """What every id in the picture of a table begins with, so that those of two can stand in one page."""
+    return "".join(char if char.isascii() and char.isalnum() else "-" for char in table.name) or "table"
 
 
 _KEYWORDS = {

@@ -13,8 +13,18 @@ from xml.sax.saxutils import escape
 
 from diagrams import ink
 from diagrams.layout import CARD, DIAMOND, LEFT, RIGHT, Layout, number, rounded, shifted, shortened
-from diagrams.model import CANCELS, VERDICT, choices, commands, identifiers, shown
-from diagrams.text import count, duration, fit, width, wrap, wrap_parts
+from diagrams.legend import Legend
+from diagrams.model import (
+    CANCELS,
+    VERDICT,
+    choices,
+    commands,
+    identifiers,
+    lifelines,
+    prefix,
+    shown,
+)
+from diagrams.text import count, duration, fit, wrap, wrap_parts
 from diagrams.way import way_of
 from lifecycle.table import END, Event, Verdict
 
@@ -41,17 +51,18 @@ _LOOKS = {
 }
 
 
-def render(table: Table, journal: Sequence[Mapping[str, Any]] | None = None) -> str:
+def render(table: Table, journal: Sequence[Mapping[str, Any]] | None = None, *, framed: bool = True) -> str:
     """The source of an SVG.
 
     Args:
         table: what is drawn.
         journal: the lines of a journal; the way that they tell of is marked, and the rest is dimmed.
+        framed: with a heading and a ground of its own; a page has both already.
 
     Raises:
         InputError: the journal is of another table, or its lines have not the shape they should have.
     """
-    return "\n".join(_Picture(table, way_of(table, journal)).lines()) + "\n"
+    return "\n".join(_Picture(table, way_of(table, journal), framed=framed).lines()) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +78,9 @@ class _Content:
 class _Picture:
     """One drawing, from the outside in: canvas, heading, lines, cards, verdict, legend."""
 
-    def __init__(self, table: Table, way: Way | None) -> None:
+    def __init__(self, table: Table, way: Way | None, *, framed: bool = True) -> None:
         self._table = table
+        self._framed = framed
         self._way = way
         self._ids = identifiers(table)
         self._content = {phase.state: self._wrapped(phase) for phase in table.phases}
@@ -79,11 +91,11 @@ class _Picture:
         self._facts_lines = max(len(content.facts) for content in contents)
         # A picture of few columns is as wide as its heading needs: measured first, laid out, then wrapped.
         probe = Layout(table, 0, self._card_height())
-        self._headings = self._heading(probe.width)
-        top = 40.0 + len(self._headings) * 19.0
+        self._headings = self._heading(probe.width) if framed else []
+        top = 40.0 + len(self._headings) * 19.0 if framed else 0.0
         self._layout = Layout(table, top, self._card_height())
-        self._legend = list(self._legend_rows())
-        self._height = self._layout.bottom + 22.0 + len(self._legend) * 26.0
+        self._legend = Legend(table, self._layout.width - LEFT - RIGHT, captions=way is None)
+        self._height = self._layout.bottom + self._legend.height
 
     def lines(self) -> Iterator[str]:
         name = self._ids_prefix
@@ -98,21 +110,22 @@ class _Picture:
         yield f'<title id="{name}-title">{escape(self._table.about or self._table.name)}</title>'
         yield f'<desc id="{name}-desc">{escape(self._description())}</desc>'
         yield f"<style>{ink.style()}</style>"
-        yield (
-            f'<rect class="canvas" x="0.5" y="0.5" width="{number(self._layout.width - 1)}" '
-            f'height="{number(self._height - 1)}" rx="14"/>'
-        )
-        yield from self._heading_lines()
+        if self._framed:
+            yield (
+                f'<rect class="canvas" x="0.5" y="0.5" width="{number(self._layout.width - 1)}" '
+                f'height="{number(self._height - 1)}" rx="14"/>'
+            )
+            yield from self._heading_lines()
         yield from self._edges()
         for place, phase in enumerate(self._table.phases, start=1):
             yield from self._card(phase, place)
         yield from self._ends()
-        yield from self._legend_lines()
+        yield from self._legend.lines(LEFT, self._layout.bottom)
         yield "</svg>"
 
     @property
     def _ids_prefix(self) -> str:
-        return "".join(char if char.isascii() and char.isalnum() else "-" for char in self._table.name) or "table"
+        return prefix(self._table)
 
     def _description(self) -> str:
         states = ", ".join(self._table.states)
@@ -151,7 +164,15 @@ class _Picture:
         )
 
     def _card_height(self) -> float:
-        return self._chips_top() + ink.CHIP + _PAD + (10.0 + self._facts_lines * 17.0 if self._facts_lines else 0.0)
+        facts = 10.0 + self._facts_lines * 17.0 if self._facts_lines else 0.0
+        return self._chips_top() + self._chips_height() + _PAD + self._lives_height() + facts
+
+    def _chips_height(self) -> float:
+        """None in a lifecycle that one command runs as a whole."""
+        return ink.CHIP if any(phase.runs_in for phase in self._table.phases) else 0.0
+
+    def _lives_height(self) -> float:
+        return 25.0 if any(lifelines(self._table, phase.state) for phase in self._table.phases) else 0.0
 
     def _does_top(self) -> float:
         return 32.0 + self._title_lines * 18.0
@@ -194,13 +215,16 @@ class _Picture:
         for name in commands(phase):
             yield from ink.chip(left, top, name)
             left += ink.chip_width(name) + 5
-        yield from self._footer(content, visit, x, top + ink.CHIP, look)
+        for name, lasts in lifelines(self._table, state).items():
+            yield from ink.lifeline(x + _PAD, top + self._chips_height() + 12, name, ends=not lasts)
+        yield from self._footer(content, visit, x, top + self._chips_height() + self._lives_height(), look)
         yield "</g>"
 
     def _footer(self, content: _Content, visit: Visit | None, x: float, top: float, look: str) -> Iterator[str]:
         if visit is None:
             return
         left = x + _PAD
+        yield '<g class="facts">'
         yield ink.rule(left, top + 9, _ROOM)
         for n, line in enumerate(content.facts):
             first = n == 0
@@ -212,6 +236,7 @@ class _Picture:
                 else "text small"
             )
             yield ink.text(left + (_GLYPH if first else 0), top + 27 + 17 * n, strong, line)
+        yield "</g>"
 
     def _look(self, state: str) -> str:
         """How a visited phase ended; empty when it was not visited, or there is no way."""
@@ -317,33 +342,6 @@ class _Picture:
             yield ink.text(middle, top + 33, "faint small", choice.label, anchor="middle")
             yield "</g>"
 
-    # Legend
-
-    def _legend_rows(self) -> Iterator[list[tuple[float, str, float, str]]]:
-        """Rows of (x, what, room, text), as many beside each other as fit."""
-        row: list[tuple[float, str, float, str]] = []
-        x = LEFT
-        for what, room, text in ink.LEGEND:
-            if what == "chips" and not any(phase.runs_in for phase in self._table.phases):
-                continue  # a lifecycle that one command runs as a whole
-            wide = room + 8 + width(text, ink.SMALL)
-            if row and x + wide > self._layout.width - RIGHT:
-                yield row
-                row, x = [], LEFT
-            row.append((x, what, room, text))
-            x += wide + 24
-        yield row
-
-    def _legend_lines(self) -> Iterator[str]:
-        yield f'<g id="{self._ids_prefix}-legend">'
-        yield ink.rule(LEFT, self._layout.bottom + 2, self._layout.width - LEFT - RIGHT)
-        for place, row in enumerate(self._legend):
-            y = self._layout.bottom + 24 + 26 * place
-            for x, what, room, text in row:
-                yield from ink.sample(what, x, y)
-                yield ink.text(x + room + 8, y + 4, "faint small", text)
-        yield "</g>"
-
 
 def _facts(visit: Visit | None) -> list[str]:
     """What a card says of a visit: the time beside a glyph, the rest below."""
@@ -357,7 +355,7 @@ def _facts(visit: Visit | None) -> list[str]:
         lines.append(fit(f"entered {visit.entered} times", _ROOM, ink.SMALL))
     if visit.attempts:
         failed = f", {visit.failed_attempts} failed" if visit.failed_attempts else ""
-        lines.append(fit(count(visit.attempts, "attempt") + failed, _ROOM, ink.SMALL))
+        lines += wrap_parts(count(visit.attempts, "attempt") + failed, _ROOM, ink.SMALL)
     if visit.failures:
         lines.append(fit(count(len(visit.failures), "failure"), _ROOM, ink.SMALL, bold=True))
     if visit.open:

@@ -8,8 +8,9 @@ that is drawn is cleaned.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from diagrams.line import Odd, get, number
 from diagrams.text import clean, count, duration
 from lifecycle.errors import InputError
 from lifecycle.table import END, Event, Verdict
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from lifecycle.table import Table
 
 NAME_LIMIT = 80
-
-K = TypeVar("K", str, dict[str, Any])
 
 
 @dataclass(slots=True)
@@ -97,13 +96,13 @@ class Way:
                 ``journal:n``.
         """
         reader = _Reader(table)
-        for number, line in enumerate(journal, start=1):
+        for place, line in enumerate(journal, start=1):
             try:
                 reader.take(line)
-            except _Odd as odd:
+            except Odd as odd:
                 raise InputError(
                     str(odd),
-                    place=f"journal:{number}",
+                    place=f"journal:{place}",
                     remedy="draw it with the release of argoexec that wrote it, or without --journal",
                 ) from odd
         return reader.finish()
@@ -142,10 +141,6 @@ def way_of(table: Table, journal: Sequence[Mapping[str, Any]] | None) -> Way | N
     return None if journal is None else Way.read(table, journal)
 
 
-class _Odd(ValueError):
-    """Why a line cannot be taken."""
-
-
 class _Reader:
     """Takes one line after the other. The kinds are those of ``lifecycle/journal.py``."""
 
@@ -161,12 +156,12 @@ class _Reader:
             "pod": self._pod, "enter": self._enter, "leave": self._leave, "attempt": self._attempt,
             "item": self._item, "failure": self._failure, "end": self._end,
         }  # fmt: skip
-        kind = _get(line, "kind", str)
+        kind = get(line, "kind", str)
         # A kind that is not drawn is no error: notes, and what a later release may add.
         if kind == "pod":
             self._interrupted()
         if kind in kinds:
-            self._last = _number(line, "s", self._last)
+            self._last = number(line, "s", self._last)
             kinds[kind](line)
 
     def finish(self) -> Way:
@@ -182,11 +177,11 @@ class _Reader:
             self._way.visits[self._now].seconds += max(0.0, self._last - self._entered_at)
 
     def _pod(self, line: Mapping[str, Any]) -> None:
-        name = _get(line, "table", str)
+        name = get(line, "table", str)
         if name != self._table.name:
-            raise _Odd(f"it is the journal of the table {clean(name, NAME_LIMIT)!r}, not of {self._table.name!r}")
-        self._way.pod = clean(_get(line, "pod", str, ""), NAME_LIMIT)
-        self._way.template = clean(_get(line, "template", str, ""), NAME_LIMIT)
+            raise Odd(f"it is the journal of the table {clean(name, NAME_LIMIT)!r}, not of {self._table.name!r}")
+        self._way.pod = clean(get(line, "pod", str, ""), NAME_LIMIT)
+        self._way.template = clean(get(line, "template", str, ""), NAME_LIMIT)
         # A second header is a restart: its clock begins anew, and what went on before was interrupted.
         self._now = None
 
@@ -198,17 +193,17 @@ class _Reader:
 
     def _leave(self, line: Mapping[str, Any]) -> None:
         state = self._state(line)
-        to = _get(line, "to", str)
+        to = get(line, "to", str)
         try:
-            event = Event(_get(line, "event", str))
+            event = Event(get(line, "event", str))
         except ValueError:
-            raise _Odd(f"there is no event {clean(str(line['event']), NAME_LIMIT)!r}") from None
+            raise Odd(f"there is no event {clean(str(line['event']), NAME_LIMIT)!r}") from None
         dest = END if to in set(Verdict) else to
         if self._table[state].to.get(event) != dest:
             name, where = self._table.name, clean(to, NAME_LIMIT)
-            raise _Odd(f"in the table {name!r} {event} does not lead from {state} to {where!r}")
+            raise Odd(f"in the table {name!r} {event} does not lead from {state} to {where!r}")
         self._way.taken.add((state, event, dest))
-        self._way.visits.setdefault(state, Visit(entered=1)).seconds += _number(line, "seconds", 0.0)
+        self._way.visits.setdefault(state, Visit(entered=1)).seconds += number(line, "seconds", 0.0)
         self._now = None
 
     def _attempt(self, line: Mapping[str, Any]) -> None:
@@ -216,51 +211,36 @@ class _Reader:
         visit.failed_attempts += 1
         # With a wait another attempt follows, and its success is not told.
         follows = line.get("wait") is not None
-        self._tried(visit, _get(line, "item", str, ""), int(_number(line, "attempt", 1)) + follows)
+        self._tried(visit, get(line, "item", str, ""), int(number(line, "attempt", 1)) + follows)
 
     def _item(self, line: Mapping[str, Any]) -> None:
-        item = _get(line, "item", dict)
-        name = f"{_get(item, 'kind', str)} {_get(item, 'name', str, '')}".rstrip()
-        self._tried(self._visit(line), name, int(_number(item, "attempts", 0)), sure=True)
+        item = get(line, "item", dict)
+        if item.get("state") == "reported" and item.get("kind") != "container":
+            return  # its attempts were those of another phase, and have been told there
+        name = f"{get(item, 'kind', str)} {get(item, 'name', str, '')}".rstrip()
+        self._tried(self._visit(line), name, int(number(item, "attempts", 0)), sure=True)
 
     @staticmethod
     def _tried(visit: Visit, subject: str, attempts: int, *, sure: bool = False) -> None:
         visit.subjects[subject] = attempts if sure and attempts else max(attempts, visit.subjects.get(subject, 0))
 
     def _failure(self, line: Mapping[str, Any]) -> None:
-        failure = _get(line, "failure", dict)
-        self._visit(failure).failures.append(clean(_get(failure, "message", str, "")))
+        failure = get(line, "failure", dict)
+        self._visit(failure).failures.append(clean(get(failure, "message", str, "")))
 
     def _end(self, line: Mapping[str, Any]) -> None:
         try:
-            self._way.verdict = Verdict(_get(line, "verdict", str))
+            self._way.verdict = Verdict(get(line, "verdict", str))
         except ValueError:
-            raise _Odd(f"there is no verdict {clean(str(line['verdict']), NAME_LIMIT)!r}") from None
-        self._way.message = clean(_get(line, "message", str, ""))
+            raise Odd(f"there is no verdict {clean(str(line['verdict']), NAME_LIMIT)!r}") from None
+        self._way.message = clean(get(line, "message", str, ""))
         self._now = None
 
     def _state(self, line: Mapping[str, Any]) -> str:
-        state = _get(line, "phase", str)
+        state = get(line, "phase", str)
         if state not in self._table:
-            raise _Odd(f"the table {self._table.name!r} has no phase {clean(state, NAME_LIMIT)!r}")
+            raise Odd(f"the table {self._table.name!r} has no phase {clean(state, NAME_LIMIT)!r}")
         return state
 
     def _visit(self, line: Mapping[str, Any]) -> Visit:
         return self._way.visits.setdefault(self._state(line), Visit())
-
-
-def _get(line: Mapping[str, Any], key: str, kind: type[K], default: K | None = None) -> K:
-    value = line.get(key)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, kind):
-        raise _Odd(f"{key!r} must be {'a text' if kind is str else 'an object'}")
-    return value
-
-
-def _number(line: Mapping[str, Any], key: str, default: float) -> float:
-    value = line.get(key, default)
-    # json reads Infinity and NaN, and neither can be counted with.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e12:
-        raise _Odd(f"{key!r} must be a number, not below zero")
-    return float(value)

@@ -50,6 +50,7 @@ RENDERERS = {
     "mermaid": "diagrams.mermaid:render",
     "dot": "diagrams.dot:render",
     "svg": "diagrams.svg:render",
+    "html": "diagrams.page:render",
 }
 
 LATER = {

@@ -14,6 +14,7 @@ from tests.servers.containers import cluster, dockerd, kubernetes_containerd, ku
 from tests.servers.fixtures import (
     artifactory,
     certificate,
+    chromium,
     client_certificate,
     git_root,
     gitdaemon,
@@ -35,6 +36,7 @@ __all__ = [
     "azurite",
     "cache_config",
     "certificate",
+    "chromium",
     "client_certificate",
     "cluster",
     "dockerd",

@@ -177,7 +177,8 @@ def test_check_names_what_is_missing_stale_and_superfluous(tmp_path: Path, capsy
         assert part in told
     assert told.endswith(f"refresh them with: {generate.REFRESH}\n")
     assert generate.main(arguments) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(generate.expected())
+    found = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(found) == sorted(generate.expected())
 
 
 # The SVG
@@ -308,6 +309,19 @@ def test_a_failing_way() -> None:
     assert way.failing("loading")
     assert not way.failing("annotating")
     assert way.verdict is Verdict.FAILED
+
+
+def test_the_attempts_of_an_item_are_those_of_the_phase_that_made_them() -> None:
+    item = {"kind": "artifact", "name": "a", "attempts": 3, "seconds": 1.0}
+    lines = [
+        failing()[0],
+        line("enter", phase="saving"),
+        line("item", phase="saving", item=item | {"state": "saved"}),
+        line("enter", phase="annotating"),
+        line("item", phase="annotating", item=item | {"state": "reported"}),
+    ]
+    visits = Way.read(POD, lines).visits
+    assert (visits["saving"].attempts, visits["annotating"].attempts) == (3, 0)
 
 
 def test_an_interrupted_way_says_where_and_how_long() -> None:

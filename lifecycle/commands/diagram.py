@@ -46,20 +46,43 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         InputError: there is no such table or format, the journal does not fit, or the file cannot be written.
     """
-    render = registry.resolve("diagram format", args.format)
     lines = None if args.journal is None else journal.read(args.journal)
-    table = _table(args.table, args.journal, lines)
+    return draw(args.format, lines, table=args.table, path=args.journal, output=args.output)
+
+
+def draw(
+    form: str,
+    lines: Sequence[dict[str, Any]] | None,
+    *,
+    table: str | None = None,
+    path: Path | None = None,
+    output: Path | None = None,
+) -> int:
+    """Write one picture: the whole of it, or nothing.
+
+    Args:
+        form: the name of the format.
+        lines: of a journal, whose way is marked.
+        table: which to draw; the journal's unless given, else the pod's.
+        path: of the journal, for what is said of its lines.
+        output: where to; ``None`` is stdout.
+
+    Raises:
+        InputError: as :func:`main`.
+    """
+    render = registry.resolve("diagram format", form)
+    chosen = _table(table, path, lines)
     try:
-        text: str = render(table, lines)
+        text: str = render(chosen, lines)
     except InputError as error:
-        raise _placed(error, args.journal) from error
-    if args.output is None:
+        raise _placed(error, path) from error
+    if output is None:
         sys.stdout.write(text)
         return 0
     try:
-        args.output.write_text(text, encoding="utf-8", errors="backslashreplace")
+        output.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", place=str(args.output)) from error
+        raise InputError(f"cannot be written: {error.strerror}", place=str(output)) from error
     return 0
 
 

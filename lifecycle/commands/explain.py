@@ -18,20 +18,28 @@ _ITEM_MARKS = {"failed": "✗", "skipped": "–", "abandoned": "■"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The journal's path."""
+    """The journal's path, and what to make of it."""
     parser.add_argument("journal", type=Path, metavar="JOURNAL", help="a journal.jsonl, or the work dir it is in")
+    parser.add_argument("--html", action="store_true", help="a page that replays it, for a browser, in one file")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the page there instead of to stdout")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print it; what containers and stores wrote into it cannot act on the terminal.
+    """Print it; what containers and stores wrote into it cannot act on the terminal, nor on the page.
 
     Raises:
-        InputError: this is no journal, or it cannot be read.
+        InputError: this is no journal, or it cannot be read; the page cannot be written.
     """
     path: Path = args.journal
+    if args.output is not None and not args.html:
+        raise InputError("only a page goes to a file", place="--output", remedy="give --html too, or redirect stdout")
     if is_directory(path, str(path)):
         path /= "journal.jsonl"
     lines = journal.read(path)
+    if args.html:
+        from lifecycle.commands import diagram  # the tables, which the text does not need
+
+        return diagram.draw("html", lines, path=path, output=args.output)
     try:
         text = "\n".join(map(harmless, explain(lines)))
     except KeyError as error:

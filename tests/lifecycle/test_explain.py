@@ -18,7 +18,7 @@ ENTER = {"t": "2026-01-01T00:00:00.000Z", "s": 0.5, "kind": "enter", "phase": "s
 def shown(tmp_path, capsys):
     def run(*lines):
         (tmp_path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        assert explain.main(argparse.Namespace(journal=tmp_path)) == 0
+        assert explain.main(argparse.Namespace(journal=tmp_path, html=False, output=None)) == 0
         return capsys.readouterr().out
 
     return run
@@ -73,7 +73,7 @@ def test_a_place_that_is_closed_to_us_is_said(monkeypatch):
 
     monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(InputError, match=r"/root/x: .*Permission denied"):
-        explain.main(argparse.Namespace(journal=Path("/root/x")))
+        explain.main(argparse.Namespace(journal=Path("/root/x"), html=False, output=None))
 
 
 def test_a_restart_says_where_it_was_interrupted_and_where_it_goes_on(shown):

@@ -9,6 +9,7 @@ import pytest
 from lifecycle.secret import SecretReader
 from tests.servers.artifactory import Artifactory
 from tests.servers.certificates import self_signed
+from tests.servers.chromium import Chromium
 from tests.servers.gitdaemon import GitDaemon
 from tests.servers.githttp import GitHttp
 from tests.servers.httpd import Httpd
@@ -117,3 +118,9 @@ def artifactory(tmp_path: Path) -> Iterator[Artifactory]:
     (tmp_path / "repository").mkdir()
     with Artifactory(tmp_path / "repository") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with Chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
