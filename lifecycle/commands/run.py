@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lifecycle import registry
-from lifecycle.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
+    from lifecycle.faults.plan import Plan
     from lifecycle.local.prepare import Request
     from lifecycle.local.runner import Watcher
 
@@ -47,7 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where outputs go: a directory, s3://, gs://, hdfs:// or any fsspec URL (the work dir)")  # fmt: skip
     add("--workdir", metavar="DIR", help="where everything of this run is kept (.argoexec/<pod>)")
     add("--secrets", metavar="DIR", help="a directory with the secrets the template names: DIR/<name>/<key>")
-    add("--fault", action="append", default=[], metavar="SPEC", help="inject a fault (a later release)")
+    add(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="make something go wrong: 'saving:driver.save(model):throttled×2'; a name of a YAML file takes its plan",
+    )
     add(
         "-o",
         "--output",
@@ -72,8 +79,7 @@ def main(args: argparse.Namespace) -> int:
     from lifecycle.local.prepare import prepare
     from lifecycle.local.runner import LocalRun
 
-    if args.fault:
-        raise InputError("fault injection comes with a later release", place="--fault")
+    plan = _plan(args.fault)
     clock, environ = SystemClock(), os.environ
     registry.resolve("sandbox", args.runtime).check(environ)
     chosen = settings(environ)
@@ -93,6 +99,7 @@ def main(args: argparse.Namespace) -> int:
             watcher=watcher,
             runtime=args.runtime,
             kube=kubectl_flags(args),
+            plan=plan,
         ).run()
     finally:
         if watcher:
@@ -101,6 +108,18 @@ def main(args: argparse.Namespace) -> int:
         json.dump(result.record(), sys.stdout)
         print()
     return result.exit_status
+
+
+def _plan(faults: Sequence[str]) -> Plan | None:
+    if not faults:
+        return None
+    from pathlib import Path
+
+    from lifecycle.faults import plan
+
+    files = [one for one in faults if one.endswith((".yaml", ".yml"))]
+    lines = plan.parse(one for one in faults if one not in files)
+    return plan.Plan((*lines.faults, *(fault for one in files for fault in plan.read(Path(one)).faults)))
 
 
 def _request(args: argparse.Namespace) -> Request:
