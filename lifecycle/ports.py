@@ -9,7 +9,7 @@ what their client library raises where they meet it, and decide nothing about re
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +38,10 @@ class Surroundings:
 
 
 # --- runtime ----------------------------------------------------------------------------------------------------
+
+MAIN: Final = "main"
+OURS: Final = frozenset({MAIN, "wait"})
+"""Containers that are never killed as sidecars."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from lifecycle.archive.stream import ChunkReader
 from lifecycle.clock import Cancel, terminated
 from lifecycle.errors import BadRequest, Cancelled, LifecycleError, MainNotStarted, NotFound, Unavailable, Unsupported
 from lifecycle.outcome import NOT_BEGUN, OOM_KILLED
-from lifecycle.ports import Container, ExitStatus
+from lifecycle.ports import MAIN, OURS, Container, ExitStatus
 from runtimes.dockerapi import Daemon, now
 from runtimes.dockerfiles import Files, gone
 from runtimes.dockerlogs import STDERR, STDOUT, payloads
@@ -42,8 +42,6 @@ KIND: Final = "io.kubernetes.docker.type"
 """``podsandbox`` for the container that holds a pod's network; ``container`` for the others."""
 
 _SANDBOX: Final = "POD"
-_MAIN: Final = "main"
-_OURS: Final = frozenset({_MAIN, "wait"})
 _CANNOT_RUN: Final = "ContainerCannotRun"
 """The kubelet's word for one that docker has made and could not start: for the kubelet it has ended."""
 _PIECE: Final = 64 * 1024
@@ -98,7 +96,7 @@ class DockerRuntime:
         cancel.check()
         inbox: _Inbox = queue.SimpleQueue()
         cancel.listen(lambda: inbox.put(None))
-        labels = [f"{name}={value}" for name, value in (self._labels | {NAME: _MAIN}).items()]
+        labels = [f"{name}={value}" for name, value in (self._labels | {NAME: MAIN}).items()]
         filters = {"type": ["container"], "event": ["create", "start", "die"], "label": labels}
         since, over = now(), Cancel()
         # Subscribed first, then looked: what starts in between is told. The daemon answers before it subscribes us, but
@@ -144,10 +142,10 @@ class DockerRuntime:
             raise told
         with contextlib.suppress(NotFound):
             if told.id and _has_begun(self._daemon.inspect(told.id)["State"]):
-                return Container(_MAIN, told.id)
+                return Container(MAIN, told.id)
         if told.reason in NOT_BEGUN:  # it could not be started, and has been removed
             self._ended[told.id] = told.exit_status()
-            return Container(_MAIN, told.id)
+            return Container(MAIN, told.id)
         raise BadRequest(
             f"the docker daemon at {self._daemon.host} has no {told.id[:12]!r}, which the cluster says is main",
             remedy="the node's container runtime is not docker, or not this one: choose another "
@@ -171,14 +169,14 @@ class DockerRuntime:
 
     def _main(self) -> tuple[Container | None, bool]:
         """Main, if it runs, has run, or could not be started; and whether it has been made at least."""
-        found = next((one for one in self._pod() if one["Labels"].get(NAME) == _MAIN), None)
+        found = next((one for one in self._pod() if one["Labels"].get(NAME) == MAIN), None)
         if found is None:
             return None, False
         if found.get("State") != "created":
-            return Container(_MAIN, found["Id"]), True
+            return Container(MAIN, found["Id"]), True
         with contextlib.suppress(NotFound):  # the kubelet may remove one that it could not start
             if _has_begun(self._daemon.inspect(found["Id"])["State"]):
-                return Container(_MAIN, found["Id"]), True
+                return Container(MAIN, found["Id"]), True
         return None, True
 
     # --- containers -----------------------------------------------------------------------------------------------
@@ -213,7 +211,7 @@ class DockerRuntime:
     def others(self) -> Sequence[Container]:
         """Every container of the pod that runs, but main, wait and the one that holds its network."""
         running = self._pod(ended=False)
-        return [Container(name, one["Id"]) for one in running if (name := one["Labels"].get(NAME, "")) not in _OURS]
+        return [Container(name, one["Id"]) for one in running if (name := one["Labels"].get(NAME, "")) not in OURS]
 
     def signal(self, container: Container, number: int) -> None:
         """Send it to the container's first process.

@@ -21,7 +21,7 @@ from lifecycle.errors import (
     StorageFull,
     Unsupported,
 )
-from lifecycle.ports import Container, ExitStatus
+from lifecycle.ports import MAIN, OURS, Container, ExitStatus
 from runtimes.held import open_regular, open_tree
 from runtimes.inotify import Watch
 from runtimes.readable import readable
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from runtimes.records import ContainerDirectory, Started
 
 POD = "ARGOEXEC_LOCAL_POD"
-_MAIN = "main"
-_OURS = frozenset({_MAIN, "wait"})
 _LOST = ExitStatus(137, "lost")
 """Of a container whose shim was killed: it is dead too, and nobody knows how it would have ended."""
 
@@ -84,7 +82,7 @@ class LocalRuntime:
             MainNotStarted: the sandbox says so, is closed, or is gone.
             Cancelled: the token was set.
         """
-        main = self._pod.container(_MAIN)
+        main = self._pod.container(MAIN)
         with Watch() as watch:
             for path in (self._pod.path, self._pod.containers):
                 path.mkdir(exist_ok=True)  # whoever comes first makes it
@@ -99,7 +97,7 @@ class LocalRuntime:
         if started is None:
             raise MainNotStarted(main.failure() or "the pod has ended before main was started")
         self._hold(main, started)
-        return Container(_MAIN, _MAIN)
+        return Container(MAIN, MAIN)
 
     def _is_decided(self, main: ContainerDirectory) -> bool:
         """Whether main has been started, or never will be."""
@@ -152,7 +150,7 @@ class LocalRuntime:
         running = []
         for directory in self._pod.all():
             started = directory.started()
-            if directory.name in _OURS or started is None or directory.status() is not None:
+            if directory.name in OURS or started is None or directory.status() is not None:
                 continue
             if (shim := started.shim.open()) is not None:
                 os.close(shim)

@@ -10,7 +10,7 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from lifecycle.errors import BadRequest, InputError, LifecycleError
+from lifecycle.errors import BadRequest, InputError
 from lifecycle.network import broken
 from runtimes.api import MERGE_PATCH, ApiServer, Conflict
 from runtimes.objectwatch import ObjectWatch
@@ -233,9 +233,7 @@ class ClusterObjects:
             headers = dict(error.headers or {})
             raise self._api.refusal(verb, path, resource, int(error.status or 0), headers, body) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise broken(f"{verb} {path}: the API server at {self._api.base}", error) from error
-        except LifecycleError:
-            raise
+            raise broken(f"{verb} {path}: {self._api.called} at {self._api.place}", error) from error
 
 
 def _kinds() -> Any:

@@ -212,6 +212,8 @@ class ObjectWatch(Generic[S]):
             self._show(self.get())
         with self._api.open("watch", self._path, self._resource, query=query, silence=_WATCH + 15.0) as answer:
             self._answer = answer
+            if self._over.is_set():  # closed meanwhile, when there was no answer to abort
+                return
             self._was_open, self._refused_since = True, None
             try:
                 for line in answer.lines():

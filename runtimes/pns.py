@@ -19,7 +19,7 @@ from lifecycle.errors import (
     LifecycleError,
     Unsupported,
 )
-from lifecycle.ports import Container, ExitStatus
+from lifecycle.ports import MAIN, OURS, Container, ExitStatus
 from runtimes.exits import exit_code
 from runtimes.held import open_regular, open_tree
 from runtimes.podlog import PodLog
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("argoexec")
 
-_MAIN: Final = "main"
-_OURS: Final = frozenset({_MAIN, "wait"})
 
 _LATE: Final = 30.0
 """Seconds after a process's end within which the kubelet tells how it ended: it looks once a second."""
@@ -116,7 +114,7 @@ class NamespaceRuntime:
     def _tell_what_is_missing(self) -> None:
         """Say now, while main runs, that outputs of its base layer will not be readable."""
         try:
-            self._root(Container(_MAIN))
+            self._root(Container(MAIN))
         except LifecycleError as error:
             self._say(f"outputs can be saved from volumes only: {with_remedy(error)}")
 
@@ -147,7 +145,7 @@ class NamespaceRuntime:
         code = exit_code(process.pidfd)
         # One that was last seen while its container was made may have been its maker to the end: no such command.
         is_certain = code is not None and not process.status.sets_up
-        if code is not None and (container.name != _MAIN or (is_certain and code != 128 + signal.SIGKILL)):
+        if code is not None and (container.name != MAIN or (is_certain and code != 128 + signal.SIGKILL)):
             return ExitStatus(code)
         told = None
         try:
@@ -171,7 +169,7 @@ class NamespaceRuntime:
         for one in running:
             known = one.name or next((names[each] for each in one.ids if each in names), "")
             name = known or (one.ids[0][:12] if one.ids else f"process-{one.pid}")
-            if name not in _OURS:
+            if name not in OURS:
                 there.append(Container(name, one.ids[0] if one.ids else ""))
                 self._others[there[-1]] = one
         return there
@@ -209,7 +207,7 @@ class NamespaceRuntime:
 
     def _process(self, container: Container) -> Found | None:
         """Its first process, there or not any more; ``None`` when it was never seen."""
-        if container.name == _MAIN:
+        if container.name == MAIN:
             return self._main
         if container not in self._others:
             self.others()
@@ -237,7 +235,7 @@ class NamespaceRuntime:
 
     def _root(self, container: Container) -> int:
         main, ours = self._main, self._processes.status(os.getpid())
-        if container.name == _MAIN and main is not None:
+        if container.name == MAIN and main is not None:
             if main.root is not None and main.held:
                 return main.root
             if main.refused and ours is not None:

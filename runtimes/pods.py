@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from lifecycle.errors import MainNotStarted, NotFound
 from lifecycle.outcome import NOT_BEGUN
-from lifecycle.ports import ExitStatus
+from lifecycle.ports import MAIN, ExitStatus
 from runtimes.api import ApiServer
 from runtimes.objectwatch import ObjectWatch
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from lifecycle.ports import Surroundings
 
 T = TypeVar("T")
-
-MAIN: Final = "main"
-OURS: Final = frozenset({MAIN, "wait"})
-"""Containers that are never killed as sidecars."""
 
 _NEVER: Final = frozenset({"ErrImageNeverPull", "InvalidImageName"})
 """Reasons of a waiting container for which the kubelet has no second try in store."""

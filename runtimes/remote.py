@@ -15,10 +15,9 @@ from lifecycle.archive.stream import ChunkReader
 from lifecycle.clock import NEVER
 from lifecycle.errors import BadRequest, NotFound, TimedOut, Unavailable, Unsupported
 from lifecycle.outcome import NOT_BEGUN
-from lifecycle.ports import Container
+from lifecycle.ports import OURS, Container
 from runtimes import exec as commands
 from runtimes import firstprocess
-from runtimes.pods import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

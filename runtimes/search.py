@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from lifecycle.clock import Cancel, terminated
 from lifecycle.errors import BadRequest, Cancelled, LifecycleError, MainNotStarted, NotFound, classify
-from lifecycle.ports import Container
+from lifecycle.ports import MAIN, Container
 from runtimes.processes import NAME
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from runtimes.pods import ContainerState, PodWatch
     from runtimes.scan import Found, Scan
 
-_MAIN: Final = "main"
 
 _MADE: Final = 60.0
 """Seconds that a container may take from the kubelet's first step to its first process, on a node with much to do."""
@@ -81,7 +80,7 @@ class Search:
             raise self._scan.failure
         running = self._scan.found()
         for one in running:
-            if one.settled and one.name == _MAIN:
+            if one.settled and one.name == MAIN:
                 return _container(one), one
         if self._told is not None:
             container, process = _with_process(self._told, running)
@@ -109,7 +108,7 @@ class Search:
                 remedy=error.remedy,
             ) from error
         self._say(f"main has ended before it could be seen, it seems; the pod cannot be watched: {with_remedy(error)}")
-        return Container(_MAIN), None
+        return Container(MAIN), None
 
     def _is_another(self, one: Found) -> bool:
         """Whether its environment says that it is not main; a proxy that somebody injected has no name."""
@@ -138,12 +137,12 @@ def with_remedy(error: LifecycleError) -> str:
 
 
 def _container(process: Found) -> Container:
-    return Container(_MAIN, next(iter(process.ids), ""))
+    return Container(MAIN, next(iter(process.ids), ""))
 
 
 def _with_process(main: ContainerState, running: list[Found]) -> tuple[Container, Found | None]:
     """Main as the pod's status has it, and its process where there is one."""
-    container = Container(_MAIN, main.id)
+    container = Container(MAIN, main.id)
     for one in running:
         if main.id and main.id in one.ids:
             return container, one

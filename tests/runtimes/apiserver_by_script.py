@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -12,6 +13,7 @@ from runtimes.api import ApiServer
 from tests.servers.httpd import Answer
 
 if TYPE_CHECKING:
+    from runtimes.pods import PodWatch
     from tests.servers.httpd import Httpd
 
 POD = "/api/v1/namespaces/flows/pods/p"
@@ -35,6 +37,15 @@ def surroundings(server: Httpd, **environ: str) -> Surroundings:
 
 def api_of(server: Httpd) -> ApiServer:
     return ApiServer.of(surroundings(server))
+
+
+def over(watch: PodWatch) -> None:
+    """End it, before its server goes: a client that is about to connect then leaves a socket behind (CPython's ssl)."""
+    watch.close()
+    for one in threading.enumerate():
+        if one.name == "pod-watch":
+            one.join(30)
+            assert not one.is_alive()
 
 
 def watch(version: str = "") -> str:

@@ -235,7 +235,7 @@ def test_a_kind_with_an_irregular_plural_is_found_by_discovery(step: Step):
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
         "oxen.example.com",
         lambda one: (
-            one and any(c["type"] == "Established" and c["status"] == "True" for c in one["status"]["conditions"])
+            one and any(c["type"] == "Established" and c["status"] == "True" for c in one["status"]["conditions"] or ())
         ),
     )
     ox = "apiVersion: example.com/v1\nkind: Ox\nmetadata: {name: babe}\nspec: {colour: blue}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import pytest
@@ -12,9 +13,13 @@ from lifecycle.ports import Container
 from runtimes import credentials, firstprocess, remote
 from runtimes.exec import API_STREAMS
 from runtimes.k8sapi import KubernetesRuntime
+from runtimes.pods import PodWatch
 from tests.runtimes import apiserver_by_script as script
 from tests.runtimes.apiserver_by_script import POD, RUNNING, account, found, pod, refused, surroundings, waiting, watch
 from tests.servers.httpd import Answer, Httpd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LOG = f"{POD}/log?container=main"
 MAIN = Container("main", "abc")
@@ -28,8 +33,10 @@ def server(certificate, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def runtime(server) -> KubernetesRuntime:
-    return KubernetesRuntime.from_pod(surroundings(server))
+def runtime(server) -> Iterator[KubernetesRuntime]:
+    here = surroundings(server)
+    yield KubernetesRuntime.from_pod(here)
+    script.over(PodWatch.of(here))
 
 
 def test_the_output_of_what_has_ended_is_followed_to_its_end(server, runtime):
