@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from lifecycle.faults.plan import Plan
+    from lifecycle.clock import Clock
+    from lifecycle.faults.injection import Faults
     from lifecycle.local.prepare import Request
     from lifecycle.local.runner import Watcher
 
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SPEC",
-        help="make something go wrong: 'saving:driver.save(model):throttled×2'; a name of a YAML file takes its plan",
+        help="make something go wrong: 'saving:driver.save(model):throttled×2', a YAML file of such lines, random:SEED",
     )
     add(
         "-o",
@@ -79,8 +80,8 @@ def main(args: argparse.Namespace) -> int:
     from lifecycle.local.prepare import prepare
     from lifecycle.local.runner import LocalRun
 
-    plan = _plan(args.fault)
     clock, environ = SystemClock(), os.environ
+    faults = _faults(args.fault, clock)
     registry.resolve("sandbox", args.runtime).check(environ)
     chosen = settings(environ)
     prepared = prepare(_request(args), environ, clock.now(), random.SystemRandom())
@@ -99,27 +100,38 @@ def main(args: argparse.Namespace) -> int:
             watcher=watcher,
             runtime=args.runtime,
             kube=kubectl_flags(args),
-            plan=plan,
+            faults=faults,
         ).run()
     finally:
         if watcher:
             watcher.close()
+    told = _told(faults, args.file) if faults else []
     if args.output == "json":
-        json.dump(result.record(), sys.stdout)
+        record = result.record()
+        json.dump(record | {"notes": [*record["notes"], *told]}, sys.stdout)
         print()
+    else:
+        print(*told, sep="\n", end="\n" if told else "")
     return result.exit_status
 
 
-def _plan(faults: Sequence[str]) -> Plan | None:
-    if not faults:
+def _faults(given: Sequence[str], clock: Clock) -> Faults | None:
+    """The plan of the flags, in their order."""
+    if not given:
         return None
     from pathlib import Path
 
     from lifecycle.faults import plan
+    from lifecycle.faults.injection import Faults
 
-    files = [one for one in faults if one.endswith((".yaml", ".yml"))]
-    lines = plan.parse(one for one in faults if one not in files)
-    return plan.Plan((*lines.faults, *(fault for one in files for fault in plan.read(Path(one)).faults)))
+    plans = [plan.read(Path(one)) if one.endswith((".yaml", ".yml")) else plan.parse([one]) for one in given]
+    return Faults(plan.Plan(tuple(fault for one in plans for fault in one.faults)), clock)
+
+
+def _told(faults: Faults, file: str) -> list[str]:
+    """What has come of the plan, and the command that repeats it; what other flags gave is not printed again."""
+    happened = [f"injected {faults.happened[one]}×: {one}" for one in faults.plan.faults]
+    return [*happened, f"to repeat it, with the other flags as they were: argoexec run {file} {faults.plan.command()}"]
 
 
 def _request(args: argparse.Namespace) -> Request:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import threading
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from lifecycle import errors
-from lifecycle.clock import NEVER
-from lifecycle.faults.plan import ALWAYS, ANY, ERRORS, STREAMS
-from lifecycle.faults.streams import Damaged
+from lifecycle.clock import NEVER, Cancel, terminated
+from lifecycle.faults.jumping import JumpingClock
+from lifecycle.faults.kinds import ERRORS, GIVES, LISTS, TAKES
+from lifecycle.faults.plan import ALWAYS, ANY, PORTS
+from lifecycle.faults.streams import Damaged, full, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lifecycle.clock import Cancel, Clock
+    from lifecycle.clock import Clock
     from lifecycle.context import Pod
     from lifecycle.faults.plan import Fault, Plan
 
-_STREAMING = frozenset({"open_file", "open_tar", "open_output", "open", "open_rest"})
+_JUMP = 3600.0
+_DELAY = 1.0
+_FOR_EVER = 1e9
 
 
 class Injected(Exception):
@@ -31,7 +37,9 @@ class Faults:
     """The faults of one run, and what has come of them.
 
     Attributes:
+        plan: what goes wrong where.
         happened: how often each fault has happened.
+        clock: what the pod must be given instead of its clock, so that it can jump.
     """
 
     def __init__(self, plan: Plan, clock: Clock, *, kill: Callable[[], None] | None = None) -> None:
@@ -42,31 +50,46 @@ class Faults:
             clock: of the pod; its waits end a delay.
             kill: instead of this process's end, in a test.
         """
+        self.plan = plan
         self.happened: Counter[Fault] = Counter()
-        self._plan = plan
-        self._clock = clock
+        self.clock = JumpingClock(clock)
         self._kill = kill or _kill
         self._phase = ""
         self._calls: Counter[Fault] = Counter()
         self._lock = threading.Lock()
+        self._over = Cancel()
 
     def inject(self, pod: Pod) -> None:
         """Put proxies around every port of a pod, before its engine is made."""
+        pod.clock = self.clock
         pod.journal = _Told(pod.journal, self)
-        pod.control = _around(pod.control, "control", self, pod.abandon)
+        pod.files = self.around(pod.files, "files", pod.abandon)
+        pod.control = self.around(pod.control, "control", pod.abandon)
         if pod.sandbox is not None:
-            pod.sandbox = _around(pod.sandbox, "sandbox", self, pod.abandon)
+            pod.sandbox = self.around(pod.sandbox, "sandbox", pod.abandon)
         make_driver, make_runtime, make_objects = pod.drivers, pod._runtime, pod.objects  # noqa: SLF001 - from outside
 
         def drivers(location: Any) -> Any:
             self.meet("driver", "make", (location.key,), pod.abandon)
-            return _around(make_driver(location), "driver", self, pod.abandon)
+            return self.around(make_driver(location), "driver", pod.abandon)
+
+        def made(make: Callable[[], Any], port: str) -> Any:
+            self.meet(port, "make", (), pod.abandon)
+            return self.around(make(), port, pod.abandon)
 
         pod.drivers = drivers
         if make_runtime is not None:
-            pod._runtime = lambda: _around(make_runtime(), "runtime", self, pod.abandon)  # noqa: SLF001
+            pod._runtime = lambda: made(make_runtime, "runtime")  # noqa: SLF001
         if make_objects is not None:
-            pod.objects = lambda: _around(make_objects(), "objects", self, pod.abandon)
+            pod.objects = lambda: made(make_objects, "objects")
+
+    def around(self, inner: Any, port: str, cancel: Cancel = NEVER) -> Any:
+        """A proxy around a port whose calls may go wrong; ``cancel`` ends its delays and what hangs."""
+        return _proxy_class(type(inner), port)(inner, port, self, cancel)  # type: ignore[arg-type] # a class has a hash
+
+    def close(self) -> None:
+        """Nothing hangs any more."""
+        self._over.set(terminated("the faults are over"))
 
     def entered(self, phase: str) -> None:
         """A phase begins."""
@@ -76,20 +99,20 @@ class Faults:
         """Do what the plan says about a call that is about to be made; what remains is about its bytes.
 
         Raises:
-            LifecycleError: the plan's.
+            LifecycleError, OSError, Injected: the plan's.
         """
         damages = []
         for fault in self._due(port, call, arguments):
-            if fault.kind in STREAMS:
+            if fault.in_bytes:
                 damages.append(fault)
             else:
-                self._happen(fault, cancel)
+                self._happen(fault, next((one for one in arguments if isinstance(one, Cancel)), cancel))
         return damages
 
     def _due(self, port: str, call: str, arguments: tuple[Any, ...]) -> list[Fault]:
         with self._lock:
             due = []
-            for fault in self._plan.faults:
+            for fault in self.plan.faults:
                 if not self._is_there(fault, port, call, arguments):
                     continue
                 self._calls[fault] += 1
@@ -102,25 +125,27 @@ class Faults:
     def _is_there(self, fault: Fault, port: str, call: str, arguments: tuple[Any, ...]) -> bool:
         if fault.phase not in {self._phase, ANY} or fault.port not in {port, ANY} or fault.call not in {call, ANY}:
             return False
+        if fault.in_bytes and call not in GIVES | TAKES | LISTS:
+            return False
         return not fault.item or fault.item in _names(arguments)
 
     def _happen(self, fault: Fault, cancel: Cancel) -> None:
-        seconds = fault.argument
+        message, argument = f"injected: {fault}", fault.argument
         match fault.kind:
             case "delay":
-                self._clock.sleep(1.0 if seconds is None else seconds, cancel)
+                self.clock.sleep(_DELAY if argument is None else argument, cancel)
             case "hang":
-                self._clock.sleep(1e9, cancel)
+                self.clock.sleep(_FOR_EVER, _either(cancel, self._over))
             case "kill":
                 self._kill()
             case "clock":
-                jump = getattr(self._clock, "jump", None)
-                if jump is not None:
-                    jump(3600.0 if seconds is None else seconds)
+                self.clock.jump(_JUMP if argument is None else argument)
+            case "disk-full":
+                raise full(fault)
+            case "defect":
+                raise Injected(message)
             case _:
-                name = ERRORS[fault.kind]
-                message = f"injected: {fault}"
-                raise Injected(message) if name == "RuntimeError" else getattr(errors, name)(message)
+                raise getattr(errors, ERRORS[fault.kind])(message)
 
 
 class _Told:
@@ -153,24 +178,27 @@ class _Proxy:
 
     def _call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = getattr(self._inner, name)
-        damages = self._faults.meet(self._port, name, args, self._cancel)
-        if not damages:
-            return call(*args, **kwargs)
-        if name == "save":
+        damages = self._faults.meet(self._port, name, (*args, *kwargs.values()), self._cancel)
+        if damages and name in TAKES:
             key, stream, *rest = args
-            return call(key, _damaged(stream, damages, rest[0] if rest else None), *rest, **kwargs)
+            return call(key, _damaged(stream, damages, None), *rest, **kwargs)
         answer = call(*args, **kwargs)
-        return _damaged(answer, damages, getattr(answer, "size", None)) if name in _STREAMING else answer
+        for fault in damages if name in LISTS else ():
+            answer = listed(answer, fault)
+        return _damaged(answer, damages, getattr(answer, "size", None)) if name in GIVES else answer
 
 
-def _around(inner: Any, port: str, faults: Faults, cancel: Cancel) -> Any:
-    """A proxy with the methods of what it is around: ``isinstance`` asks a class for them, from Python 3.12 on."""
-    methods = {
-        name: _method(name)
-        for name in dir(inner)
-        if not name.startswith("_") and callable(getattr(type(inner), name, None))
-    }
-    return type("Proxy", (_Proxy,), methods)(inner, port, faults, cancel)
+@cache
+def _proxy_class(inner: type, port: str) -> type[_Proxy]:
+    """With the calls of what it is around: ``isinstance`` asks a class for them, from Python 3.12 on."""
+    methods: dict[str, Any] = {}
+    for name in PORTS[port]:
+        found = inspect.getattr_static(inner, name, None)
+        if callable(found):
+            methods[name] = _method(name)
+        elif found is not None or port == "files":  # a path may also be an attribute of the instance
+            methods[name] = _property(name)
+    return type(f"Faulty{inner.__name__}", (_Proxy,), methods)
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -178,6 +206,14 @@ def _method(name: str) -> Callable[..., Any]:
         return self._call(name, args, kwargs)
 
     return method
+
+
+def _property(name: str) -> property:
+    def get(self: _Proxy) -> Any:
+        self._faults.meet(self._port, name, (), self._cancel)
+        return getattr(self._inner, name)
+
+    return property(get)
 
 
 def _damaged(stream: BinaryIO, damages: list[Fault], size: int | None) -> BinaryIO:
@@ -195,6 +231,14 @@ def _names(arguments: tuple[Any, ...]) -> set[str]:
             last = text.rstrip("/").rpartition("/")[2]
             names |= {text, last, last.partition(".")[0]}
     return names
+
+
+def _either(one: Cancel, other: Cancel) -> Cancel:
+    """Set as soon as one of the two is."""
+    both = Cancel()
+    for token in (one, other):
+        token.listen(lambda token=token: both.set(token.reason or terminated()))  # type: ignore[misc]
+    return both
 
 
 def _kill() -> None:

@@ -15,7 +15,6 @@ from lifecycle import registry
 from lifecycle.context import Pod
 from lifecycle.engine import Engine
 from lifecycle.errors import BadRequest, InputError
-from lifecycle.faults.injection import Faults
 from lifecycle.files import INPUT_ARTIFACTS, LocalFiles
 from lifecycle.journal import FileJournal
 from lifecycle.local.prepare import HOME, JOURNAL, POD_DIR, REPORT, TEMPLATE, Prepared
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from lifecycle.clock import Cancel, Clock
     from lifecycle.context import Settings
     from lifecycle.engine import Observer
-    from lifecycle.faults.plan import Plan
+    from lifecycle.faults.injection import Faults
     from lifecycle.journal import Journal
     from lifecycle.objects import Objects
     from lifecycle.ports import Container, ContainerSpec, ExitStatus, Report, Runtime, Sandbox
@@ -137,7 +136,7 @@ class LocalRun:
         watcher: Watcher | None,
         runtime: str = "local",
         kube: Mapping[str, Any] | None = None,
-        plan: Plan | None = None,
+        faults: Faults | None = None,
     ) -> None:
         """Take what is to be run.
 
@@ -149,13 +148,13 @@ class LocalRun:
             watcher: shows it to a person.
             runtime: the registry's name of what runs the containers.
             kube: kubectl's flags.
-            plan: what is to go wrong.
+            faults: what is to go wrong; its clock is used.
         """
         self._sandboxes = registry.resolve("sandbox", runtime)
         self._kube = dict(kube or {})
-        self._plan = plan
+        self._faults = faults
         self._prepared = prepared
-        self._clock = clock
+        self._clock = faults.clock if faults else clock
         self._environ = environ
         self._settings = settings
         self._watcher = watcher
@@ -177,8 +176,8 @@ class LocalRun:
         sandbox = self._sandboxes(workdir / POD_DIR, prepared.identity.pod, watcher.wrote if watcher else None)
         try:
             pod = self._pod(files, _Told(file_journal, watcher) if watcher else file_journal, sandbox, objects)
-            if self._plan is not None:
-                Faults(self._plan, self._clock).inject(pod)
+            if self._faults:
+                self._faults.inject(pod)
             if watcher:
                 watcher.begun(prepared)
             with handle_signals(pod):
