@@ -70,12 +70,13 @@ class Faults:
         make_driver, make_runtime, make_objects = pod.drivers, pod._runtime, pod.objects  # noqa: SLF001 - from outside
 
         def drivers(location: Any) -> Any:
-            self.meet("driver", "make", (location.key,), pod.abandon)
-            return self.around(make_driver(location), "driver", pod.abandon)
+            return made(lambda: make_driver(location), "driver", location.key)
 
-        def made(make: Callable[[], Any], port: str) -> Any:
-            self.meet(port, "make", (), pod.abandon)
-            return self.around(make(), port, pod.abandon)
+        def made(make: Callable[[], Any], port: str, *arguments: str) -> Any:
+            after = self.meet(port, "make", arguments, pod.abandon)
+            adapter = self.around(make(), port, pod.abandon)
+            _lose(after, adapter)
+            return adapter
 
         pod.drivers = drivers
         if make_runtime is not None:
@@ -96,14 +97,14 @@ class Faults:
         self._phase = phase
 
     def meet(self, port: str, call: str, arguments: tuple[Any, ...], cancel: Cancel) -> list[Fault]:
-        """Do what the plan says about a call that is about to be made; what remains is about its bytes.
+        """Do what the plan says about a call that is about to be made; what remains is about its bytes, or its answer.
 
         Raises:
             LifecycleError, OSError, Injected: the plan's.
         """
         damages = []
         for fault in self._due(port, call, arguments):
-            if fault.in_bytes:
+            if fault.in_bytes or fault.kind == "lost":
                 damages.append(fault)
             else:
                 self._happen(fault, next((one for one in arguments if isinstance(one, Cancel)), cancel))
@@ -181,8 +182,9 @@ class _Proxy:
         damages = self._faults.meet(self._port, name, (*args, *kwargs.values()), self._cancel)
         if damages and name in TAKES:
             key, stream, *rest = args
-            return call(key, _damaged(stream, damages, None), *rest, **kwargs)
+            args = (key, _damaged(stream, damages, None), *rest)
         answer = call(*args, **kwargs)
+        _lose(damages, answer)
         for fault in damages if name in LISTS else ():
             answer = listed(answer, fault)
         return _damaged(answer, damages, getattr(answer, "size", None)) if name in GIVES else answer
@@ -196,7 +198,7 @@ def _proxy_class(inner: type, port: str) -> type[_Proxy]:
         found = inspect.getattr_static(inner, name, None)
         if callable(found):
             methods[name] = _method(name)
-        elif found is not None or port == "files":  # a path may also be an attribute of the instance
+        elif found is not None or port in {"files", "control"}:  # what is a property there may be an attribute
             methods[name] = _property(name)
     return type(f"Faulty{inner.__name__}", (_Proxy,), methods)
 
@@ -210,15 +212,31 @@ def _method(name: str) -> Callable[..., Any]:
 
 def _property(name: str) -> property:
     def get(self: _Proxy) -> Any:
-        self._faults.meet(self._port, name, (), self._cancel)
-        return getattr(self._inner, name)
+        after = self._faults.meet(self._port, name, (), self._cancel)
+        answer = getattr(self._inner, name)
+        _lose(after, answer)
+        return answer
 
     return property(get)
 
 
+def _lose(faults: list[Fault], answer: Any) -> None:
+    """Nobody gets the answer, so nobody else would close it.
+
+    Raises:
+        Unavailable: one of the faults is a lost answer.
+    """
+    for fault in faults:
+        if fault.kind == "lost":
+            if close := getattr(answer, "close", None):
+                close()
+            raise errors.Unavailable(f"injected: {fault}")
+
+
 def _damaged(stream: BinaryIO, damages: list[Fault], size: int | None) -> BinaryIO:
     for fault in damages:
-        stream = cast("BinaryIO", Damaged(stream, fault, size))
+        if fault.in_bytes:
+            stream = cast("BinaryIO", Damaged(stream, fault, size))
     return stream
 
 

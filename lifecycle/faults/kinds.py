@@ -36,10 +36,11 @@ STREAMS: Final = {
 OTHERS: Final = {
     "delay": "the call waits before it is made: for 1 s unless its argument says how many",
     "hang": "the call waits until somebody wants an end",
+    "lost": "the call is made, and instead of its answer the connection breaks",
     "kill": "this process is killed",
     "clock": "the wall clock jumps: by 3600 s unless its argument says how many",
 }
-"""Faults beside the call, which is made all the same."""
+"""Faults beside the call, which is made all the same unless somebody wants an end."""
 
 KINDS: Final = {**ERRORS, **STREAMS, **OTHERS}
 

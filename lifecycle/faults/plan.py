@@ -195,7 +195,7 @@ def _judged(fault: Fault, place: str) -> Fault:
         raise InputError("calls are counted from 1", place=place)
     if fault.argument is not None and (fault.in_bytes and not 0 <= fault.argument <= 1):
         raise InputError("the share of a stream is a number from 0 to 1", place=place)
-    if fault.argument is not None and fault.kind in {*ERRORS, "hang", "kill"} and fault.kind != "disk-full":
+    if fault.argument is not None and fault.kind in {*ERRORS, "hang", "kill", "lost"} and fault.kind != "disk-full":
         raise InputError(f"{fault.kind} has no argument", place=place)
     if fault.kind == "delay" and (fault.argument or 0) < 0:
         raise InputError("a delay is no less than 0 s", place=place)

@@ -120,6 +120,14 @@ def test_a_listing_ends_early_or_breaks_off(store):
         list(driver.list("a/b"))
 
 
+def test_a_lost_answer_is_one_of_a_call_that_was_made(store):
+    driver = injected("driver.save:lost").around(store, "driver")
+
+    with pytest.raises(Unavailable, match="injected"):
+        driver.save("k", io.BytesIO(b"1"), None)
+    assert store.objects["k"] == b"1"
+
+
 def test_a_defect_is_none_of_our_errors(store):
     with pytest.raises(Injected):
         injected("driver.delete:defect").around(store, "driver").delete("k")

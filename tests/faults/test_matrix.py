@@ -1,0 +1,123 @@
+"""Every fault at every place. Which places there are is seen in a run without faults: a new phase or call is covered.
+
+Expectations are not written by hand: they are what must hold whatever goes wrong (:mod:`tests.faults.invariants`).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lifecycle.faults.plan import PORTS, Fault, Plan
+from tests.faults import matrix
+from tests.faults.invariants import broken
+from tests.faults.segments import SEGMENTS, Case, clean, places
+
+SHOWN = 5
+"""So many of the cases that fail are shown."""
+
+MEMORY = Path("/dev/shm")
+"""Where a case's files are, if there is such a place: an fsync costs nothing there."""
+
+
+class Judge:
+    """Plays cases and says of each what did not hold."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.temporary = root / "temporary"
+        self.temporary.mkdir()
+        self.logged: list[str] = []
+        self.played: Counter[tuple[str, str]] = Counter()
+        self.failed: Counter[tuple[str, str]] = Counter()
+
+    def judge(self, segment: str, faults: Iterable[tuple[str, tuple[Fault, ...]]]) -> None:
+        """Play every case of a segment; those that fail print what repeats them."""
+        clean(segment)
+        said: list[str] = []
+        for kind, plan in faults:
+            where = (plan[0].phase, kind)
+            self.played[where] += 1
+            if wrong := self.play(segment, Plan(plan)):
+                self.failed[where] += 1
+                said.append(f"{segment}: {Plan(plan).command()}\n    " + "\n    ".join(wrong))
+        assert not said, f"{len(said)} cases failed:\n" + "\n".join(said[:SHOWN])
+
+    def play(self, segment: str, plan: Plan) -> list[str]:
+        self.logged.clear()
+        root = self.root / "case"
+        root.mkdir()
+        try:
+            case = Case(segment, root, plan)
+            case.play()
+            wrong = list(broken(case, self.logged))
+            # At a second call that was never made there was nothing to happen.
+            wrong += [f"{one} did not happen" for one in plan.faults[:1] if not case.faults.happened[one]]
+            return wrong + [f"{one} is left" for one in self.temporary.iterdir()]
+        finally:
+            shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[Judge]:
+    log = logging.getLogger("argoexec")
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
+        made = Judge(Path(name))
+        handler = logging.Handler(logging.WARNING)
+        handler.emit = lambda record: made.logged.append(record.getMessage())  # type: ignore[method-assign]
+        before = log.propagate, tempfile.tempdir
+        log.addHandler(handler)
+        log.propagate, tempfile.tempdir = False, str(made.temporary)
+        try:
+            yield made
+        finally:
+            log.removeHandler(handler)
+            log.propagate, tempfile.tempdir = before
+        shown = {where: (number, made.failed[where]) for where, number in made.played.items()}
+        if shown:
+            print(f"\n{matrix.table(shown)}")
+
+
+@pytest.mark.parametrize("segment", SEGMENTS)
+def test_a_part_of_the_matrix_in_which_every_place_and_every_fault_is(judge: Judge, segment: str):
+    chosen = list(matrix.quick(segment))
+
+    assert {(one.phase, one.port, one.call) for _, one in chosen} == set(places(segment))
+    judge.judge(segment, ((kind, (fault,)) for kind, fault in chosen))
+
+
+def test_the_part_has_every_fault():
+    assert {kind for segment in SEGMENTS for kind, _ in matrix.quick(segment)} == set(matrix.KINDS)
+
+
+def test_every_phase_of_every_table_has_a_place():
+    for segment, (table, _) in SEGMENTS.items():
+        without = {phase.state for phase in table.phases} - {phase for phase, _, _ in places(segment)}
+
+        # init reports only what failed.
+        assert without <= {"annotating"} if segment == "init" else not without
+
+
+def test_every_place_can_be_named_by_a_plan():
+    assert {(port, call) for segment in SEGMENTS for _, port, call in places(segment)} <= {
+        (port, call) for port, calls in PORTS.items() for call in calls
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", matrix.KINDS)
+@pytest.mark.parametrize("segment", SEGMENTS)
+def test_whatever_goes_wrong_wherever_and_however_often(judge: Judge, segment: str, kind: str):
+    judge.judge(segment, ((kind, (fault,)) for fault in matrix.cases(segment, kind)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("segment", SEGMENTS)
+def test_two_things_go_wrong(judge: Judge, segment: str):
+    judge.judge(segment, (("two at once", pair) for pair in matrix.pairs(segment)))
