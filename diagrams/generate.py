@@ -103,6 +103,8 @@ def _index() -> str:
         f"Drawn by `{REFRESH}` from the tables that run the pods; `--check` says whether they are true.",
         "The way that one pod took is drawn from its journal:",
         "`argoexec diagram --journal FILE --format svg -o way.svg`.",
+        "",
+        "[What goes wrong, and where](faults.md): every fault at every place is tried.",
     ]
     for name, table in TABLES.items():
         stem, about = _stem(name), table.about or name

@@ -6,13 +6,15 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from lifecycle.pod import INIT_TABLE, POD, WAIT_TABLE
 from tests.faults.segments import BUDGET, CANARY, clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.faults.segments import Case
+    from lifecycle.pod import INIT_TABLE, POD, WAIT_TABLE
+from tests.faults.segments import Case
 
 UNKNOWABLE = {"truncated", "wrong"}
 """Damage that nobody can tell where nothing announces a size or a checksum: what came of the bytes is not judged."""
@@ -35,9 +37,8 @@ def broken(case: Case, logged: list[str]) -> Iterator[str]:
 
 
 def _ends(case: Case) -> Iterator[str]:
-    last = case.world.journal.lines[-1]
-    if last["kind"] != "end":
-        yield f"the journal ends with {last}"
+    if case.last["kind"] != "end":
+        yield f"the journal ends with {case.last}"
     if case.took > BUDGET:
         yield f"it took {case.took:.0f} s"
     if case.world.pod.record.failures and not case.status:
@@ -49,8 +50,8 @@ def _says(case: Case, logged: list[str]) -> Iterator[str]:
     message = record.message()
     if case.status:
         quiet = {fault.kind for fault in case.plan.faults if case.faults.happened[fault]} & QUIET
-        causes = [cause for failure in record.failures for cause in failure.causes]
-        if "injected" not in message + "".join(causes) and not (quiet and message):
+        whole = [text for failure in record.failures for text in (failure.message, *failure.causes)]
+        if "injected" not in message + "".join(whole) and not (quiet and message):
             yield f"the message names nothing of it: {message!r}"
     for failure in record.failures:
         if not failure.phase or not failure.message:
@@ -70,7 +71,7 @@ def _says(case: Case, logged: list[str]) -> Iterator[str]:
 
 def _kills(case: Case) -> Iterator[str]:
     world, pod = case.world, case.world.pod
-    if case.segment not in {"wait", "run"} or pod.grace is not None:
+    if case.segment.table not in (WAIT_TABLE, POD) or pod.grace is not None:
         return  # of a pod that is being deleted the kubelet kills the containers
     alive = [name for name, one in world.runtime.containers.items() if one.status is None]
     if not alive:
@@ -87,20 +88,22 @@ def _kills(case: Case) -> Iterator[str]:
 def _reports(case: Case) -> Iterator[str]:
     world, reports = case.world, case.world.control.reports
     if not reports:
-        if case.status == 0 and case.segment != "init":
+        if case.status == 0 and case.segment.table is not INIT_TABLE:
             yield "nothing was reported"
         return
-    lost = sum(case.faults.happened[fault] for fault in case.plan.faults if fault.kind == "lost" and fault.call == "report")
+    lost = sum(
+        case.faults.happened[fault] for fault in case.plan.faults if fault.kind == "lost" and fault.call == "report"
+    )
     if len(reports) > 1 + lost or any(one != reports[0] for one in reports):
         yield f"{len(reports)} reports"
-    [expected] = clean(case.segment).world.control.reports or [None]
+    [expected] = clean(case.name).world.control.reports or [None]
     good: dict[str, Any] = {} if expected is None else dict(expected.outputs)
     outputs = reports[-1].outputs
     for artifact in outputs.get("artifacts", []):
         key = artifact["s3"]["key"]
         if key not in world.store.objects:
             yield f"{key} is reported and not stored"
-        elif not _is_damaged(case) and _stored(case, key) != _stored(clean(case.segment), key):
+        elif not _is_damaged(case) and _stored(case, key) != _stored(clean(case.name), key):
             yield f"{key} is stored as other bytes"
     values = {one["name"]: one.get("value") for one in good.get("parameters", [])}
     for parameter in outputs.get("parameters", []):
@@ -117,7 +120,7 @@ def _keeps(case: Case) -> Iterator[str]:
         lost = sum(case.faults.happened[one] for one in case.plan.faults if (one.call, one.kind) == ("save", "lost"))
         if times > 1 + lost:
             yield f"{key} was stored {times} times"
-    good, states = clean(case.segment).world, world.states
+    good, states = clean(case.name).world, world.states
     reported = world.control.reports[-1].outputs if world.control.reports else None
     if reported is None:
         return
@@ -143,7 +146,7 @@ def _keeps(case: Case) -> Iterator[str]:
 def _cleans_up(case: Case) -> Iterator[str]:
     if any(case.world.store.unfinished.values()):
         yield f"unfinished uploads: {case.world.store.unfinished}"
-    good, now = _files(clean(case.segment).root), _files(case.root)
+    good, now = _files(clean(case.name).root), _files(case.root)
     for path in now:
         if path not in good:
             yield f"{path} is left"

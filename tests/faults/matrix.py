@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from itertools import combinations
 from pathlib import Path
 
 from lifecycle.faults.kinds import ERRORS, OTHERS, STREAMS
-from lifecycle.faults.plan import ALWAYS, Fault, can_happen
+from lifecycle.faults.plan import ALWAYS, ANY, Fault, can_happen
 from tests.faults.segments import SEGMENTS, places
 
 PAGE = Path(__file__).parents[2] / "diagrams/faults.md"
@@ -31,6 +32,21 @@ TIMES = (1, 2, ALWAYS)
 PAIRED: tuple[tuple[str, int], ...] = (("unavailable", 1), ("forbidden", ALWAYS), ("defect", 1), ("lost", 1))
 """Of two at once: worth another attempt, not worth it, nobody's error, and done although it failed."""
 
+HEAD = """# What goes wrong, and where
+
+The cases of the fault matrix, written by `{command}` from the tables. Every call that is seen in a phase
+of a run without faults is a place; at each of them every [fault](../docs/faults.md) happens once, twice and always.
+`make test-real` runs all of them, and {two} pairs of places with four kinds of faults; `make test` runs a part in which
+every place and every fault is. No case has an expectation of its own. After each of them it must hold that
+
+- the pod has ended, within its time, and so have main and the sidecars, or it is said that they could not be ended;
+- the report was delivered once, and names what the store holds; or exit status and message say that it was not;
+- what succeeded is neither lost nor done again: an object was stored once and is reported, or its item has failed;
+- the message, or a cause in the record, names what was injected if the command did not succeed;
+- no secret and no traceback is in the journal, the report, the log or the message;
+- no temporary file, no half of an input and no unfinished upload is left.
+"""
+
 Shown = Mapping[tuple[str, str], tuple[int, int]]
 """Cases and failures by phase and fault."""
 
@@ -46,7 +62,7 @@ def cases(segment: str, kind: str) -> Iterator[Fault]:
 
 
 def quick(segment: str) -> Iterator[tuple[str, Fault]]:
-    """A part of them in which every place and every fault is: each place has its turn with every fourth of the faults."""
+    """A part in which every place and every fault is: each place has its turn with every fourth of the faults."""
     for turn, kind in enumerate(KINDS):
         for number, fault in enumerate(cases(segment, kind)):
             place, times = divmod(number, len(TIMES))
@@ -55,7 +71,7 @@ def quick(segment: str) -> Iterator[tuple[str, Fault]]:
 
 
 def pairs(segment: str) -> Iterator[tuple[Fault, Fault]]:
-    """Two at once. A plan has no order, so both orders are one case; at one place the second is that of its second call."""
+    """Two at once. A plan has no order, so both orders are one case; at one place the second meets its second call."""
     singles = [Fault(*place, kind, times=times) for place in places(segment) for kind, times in PAIRED]
     for one, other in combinations(singles, 2):
         same = (one.phase, one.port, one.call) == (other.phase, other.port, other.call)
@@ -75,16 +91,20 @@ def counted() -> dict[tuple[str, str], tuple[int, int]]:
 
 def table(shown: Shown) -> str:
     """Phase × fault: cases, and how many of them failed where any did."""
-    order = dict.fromkeys(phase.state for table, _ in SEGMENTS.values() for phase in table.phases)
-    phases = [phase for phase in order if any(where[0] == phase for where in shown)]
+    order = dict.fromkeys(phase.state for one in ("run", *SEGMENTS) for phase in SEGMENTS[one].table.phases)
+    phases = [phase for phase in (*order, ANY) if any(where[0] == phase for where in shown)]
     kinds = [kind for kind in KINDS if any(where[1] == kind for where in shown)]
-    lines = [f"| fault | {' | '.join(phases)} | all |", "|---|" + "--:|" * (len(phases) + 1)]
+    lines = [f"| fault | {' | '.join(map(_shown, phases))} | all |", "|---|" + "--:|" * (len(phases) + 1)]
     for kind in kinds:
         row = [shown.get((phase, kind), (0, 0)) for phase in phases]
         lines.append(f"| `{kind}` | {' | '.join(_cell(*one) for one in (*row, _sum(row)))} |")
     columns = [_sum([shown.get((phase, kind), (0, 0)) for kind in kinds]) for phase in phases]
     lines.append(f"| **all** | {' | '.join(_cell(*one) for one in (*columns, _sum(columns)))} |")
     return "\n".join(lines)
+
+
+def _shown(phase: str) -> str:
+    return "any" if phase == ANY else phase
 
 
 def _sum(cells: list[tuple[int, int]]) -> tuple[int, int]:
@@ -98,40 +118,26 @@ def _cell(number: int, failed: int) -> str:
 def page() -> str:
     """The page, as it is to be."""
     two = sum(1 for segment in SEGMENTS for _ in pairs(segment))
-    lines = [
-        "# What goes wrong, and where",
-        "",
-        f"Written by `{REFRESH}` from the tables: the cases of the fault matrix. Every call that was seen in a phase of a run without faults",
-        f"is a place; at each of them every [fault](../docs/faults.md) happens once, twice and always. `make test-real` runs all of them, and {two}",
-        "pairs; `make test` a part. What must hold after each case, whatever went wrong:",
-        "",
-        "- The pod has ended, within its time, and so have main and the sidecars, or it is said that they could not be ended.",
-        "- The report was delivered once, and names what the store holds; if it was not delivered, the exit status and the message say so.",
-        "- What succeeded is neither lost nor done again: every object was stored once and is reported, or its item has failed by name.",
-        "- If the command did not succeed, its message names what was injected.",
-        "- No secret and no traceback is in the journal, the report, the log or the message.",
-        "- No temporary file, no half of an input and no unfinished upload is left.",
-        "",
-        table(counted()),
-        "",
-        "## The places",
-        "",
-        "| command | phase | calls |",
-        "|---|---|---|",
-    ]
+    return "\n".join([HEAD.format(command=REFRESH, two=two), table(counted()), "", *_places()]) + "\n"
+
+
+def _places() -> Iterator[str]:
+    yield from ("## The places", "", "| command | phase | calls |", "|---|---|---|")
     for segment in SEGMENTS:
         by_phase: dict[str, list[str]] = {}
         for phase, port, call in places(segment):
             by_phase.setdefault(phase, []).append(f"`{port}.{call}`")
-        lines += [f"| `{segment}` | {phase} | {', '.join(calls)} |" for phase, calls in by_phase.items()]
-    return "\n".join(lines) + "\n"
+        for phase, calls in by_phase.items():
+            yield f"| {segment} | {_shown(phase)} | {', '.join(calls)} |"
 
 
 def main() -> int:
     """The command: 0 when the page is up to date now."""
     parser = argparse.ArgumentParser(prog=REFRESH)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is stale")
-    given, wanted = parser.parse_args(), page()
+    given = parser.parse_args()
+    logging.getLogger("argoexec").setLevel(logging.CRITICAL)  # what is given in some of the runs is said there
+    wanted = page()
     if PAGE.exists() and PAGE.read_text() == wanted:
         return 0
     if given.check:

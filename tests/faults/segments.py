@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import io
 import json
 import os
 import shutil
+import signal
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lifecycle.clock import Cancel, terminated
 from lifecycle.commands import in_pod
@@ -21,15 +23,16 @@ from lifecycle.data import DATA
 from lifecycle.engine import Engine
 from lifecycle.errors import AlreadyExists, Terminated
 from lifecycle.faults.injection import Faults
-from lifecycle.faults.plan import Plan
+from lifecycle.faults.plan import ANY, Plan, parse
 from lifecycle.pod import INIT_TABLE, POD, WAIT_TABLE
 from lifecycle.ports import ContainerSpec
 from lifecycle.resource import RESOURCE
 from lifecycle.stopping import arm_deadline
-from tests.fakes import FakeContainer, FakeObjects, FakeSandbox, Script, World
+from tests.fakes import FakeContainer, FakeObjects, FakeSandbox, FakeStore, Script, World
 
 if TYPE_CHECKING:
     from lifecycle.faults.plan import Fault
+    from lifecycle.location import Location
     from lifecycle.objects import Change
     from lifecycle.table import Table
 
@@ -81,13 +84,37 @@ LISTING: dict[str, Any] = {
         "transformation": [{"expression": "len(data)"}],
     },
 }
-SEGMENTS: dict[str, tuple[Table, dict[str, Any]]] = {
-    "init": (INIT_TABLE, STEP),
-    "wait": (WAIT_TABLE, STEP),
-    "run": (POD, STEP),
-    "resource": (RESOURCE, OBJECT),
-    "data": (DATA, LISTING),
+
+
+class Segment(NamedTuple):
+    """A table, and a pod that takes it.
+
+    Attributes:
+        given: what goes wrong in it from the start: some calls are made only then.
+        stopped: when it is told to stop, in virtual seconds.
+        status: how it ends when nothing else goes wrong.
+    """
+
+    table: Table
+    template: dict[str, Any]
+    given: tuple[str, ...] = ()
+    stopped: float | None = None
+    status: int = 0
+
+
+SEGMENTS: dict[str, Segment] = {
+    "init": Segment(INIT_TABLE, STEP),
+    "init, broken off": Segment(INIT_TABLE, STEP, given=("loading:driver.open(first):broken",)),
+    "init, failing": Segment(INIT_TABLE, STEP, given=("loading:driver.open(first):forbidden×always",), status=1),
+    "wait": Segment(WAIT_TABLE, STEP),
+    "wait, stopped": Segment(WAIT_TABLE, STEP, stopped=2.0),
+    "run": Segment(POD, STEP),
+    "resource": Segment(RESOURCE, OBJECT),
+    "data": Segment(DATA, LISTING),
 }
+
+OUTSIDE = {("control", "time_left")}
+"""Calls that belong to no phase: this one is made when somebody wants an end, beside whatever phase that ends."""
 
 Place = tuple[str, str, str]
 """Phase, port and call."""
@@ -97,26 +124,51 @@ class Cluster(FakeObjects):
     """A name is given once."""
 
     def perform(self, change: Change) -> dict[str, Any]:
-        if change.action == "create" and any(
-            (one.action, one.name) == ("create", change.name) for one in self.asked
-        ):
+        if change.action == "create" and any((one.action, one.name) == ("create", change.name) for one in self.asked):
             raise AlreadyExists(f"there is {change.name}")
         return super().perform(change)
+
+
+class Sized(io.BytesIO):
+    """A stream that tells how long it is, and of which version."""
+
+    version = "1"
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.size = len(data)
+
+
+class Store(FakeStore):
+    """It can give the rest of an object."""
+
+    def driver(self, location: Location) -> Store:
+        return self
+
+    def open(self, key: str) -> Sized:
+        return Sized(super().open(key).read())
+
+    def open_rest(self, key: str, offset: int, version: str) -> Sized:
+        return Sized(super().open(key).read()[offset:])
 
 
 @dataclass
 class Case:
     """A pod, its plan, and what has come of it."""
 
-    segment: str
+    name: str
     root: Path
     plan: Plan
+    segment: Segment = field(init=False)
     world: World = field(init=False)
     faults: Faults = field(init=False)
     status: int = field(init=False)
     took: float = field(init=False)
+    last: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.segment = SEGMENTS[self.name]
+        self.plan = Plan((*parse(self.segment.given).faults, *self.plan.faults))
         self.world = _world(self.segment, self.root)
         self.faults = self._faults()
         self.faults.inject(self.world.pod)
@@ -126,7 +178,7 @@ class Case:
 
     def play(self) -> None:
         """Run the table to its end, and let every thread of it end."""
-        table, world, pod = SEGMENTS[self.segment][0], self.world, self.world.pod
+        table, world, pod = self.segment.table, self.world, self.world.pod
         arm_deadline(pod)
         over = Cancel()
         world.control.left = GRACE
@@ -137,8 +189,10 @@ class Case:
                 world.stop()
 
         world.clock.start(delete, "kubelet")
+        if self.segment.stopped is not None:
+            world.at(self.segment.stopped, world.stop)
         self.status = in_pod.status(table, Engine(table, pod).run(), pod)
-        self.took = world.clock.monotonic()
+        self.took, self.last = world.clock.monotonic(), world.journal.lines[-1]
         over.set(terminated())
         self.faults.close()
         pod.inbox.put(Stop(terminated()))
@@ -147,21 +201,26 @@ class Case:
         world.clock.sleep(2 * BUDGET, Cancel())
 
 
-def _world(segment: str, root: Path) -> World:
+def _world(segment: Segment, root: Path) -> World:
     # One item at a time: threads that wait for a lock stop the virtual clock, and a case is the same each time.
-    made = World(root, json.loads(json.dumps(SEGMENTS[segment][1])), parallelism=1)
+    made = World(root, json.loads(json.dumps(segment.template)), parallelism=1)
     made.pod.deadline = made.clock.now() + timedelta(seconds=DEADLINE)
+    made.store = Store()
+    made.pod.drivers = made.store.driver
     made.store.objects = {"in/first": b"first", "in/tree/1": b"1", "in/tree/2": b"22"}
     made.runtime.files = {"/tmp/p": b"value\n", "/tmp/one": b"one", "/tmp/two": b"two two"}
     made.runtime.stdout = b"the result\n"
-    if segment in {"init", "wait", "run"}:
+    if segment.template is STEP:
         volume = root / "mainctrfs/vol"
         volume.mkdir(parents=True)
         (volume / "three").write_bytes(b"three")
         os.utime(volume / "three", (0, 0))
-    if segment == "wait":
+    if segment.stopped is not None:
+        # It ends when everybody has been told how much time is left: else two threads race within one moment.
+        made.main.ignores = (signal.SIGTERM,)
+    if segment.table is WAIT_TABLE:
         made.runtime.containers |= {name: FakeContainer(made.clock) for name in ("side", "istio-proxy")}
-    if segment == "run":
+    if segment.table is POD:
         made.runtime.containers.clear()
         sandbox = FakeSandbox(made.runtime)
         made.pod.sandbox, made.pod._runtime = sandbox, sandbox.runtime
@@ -177,16 +236,16 @@ def _spec(name: str) -> ContainerSpec:
 
 
 class _Seen(Faults):
-    """A plan of nothing, which remembers every call."""
+    """Nothing but what is given, and it remembers every call."""
 
     def __init__(self, case: Case) -> None:
-        super().__init__(Plan(), case.world.clock)
+        super().__init__(case.plan, case.world.clock)
         self.places: dict[Place, None] = {}
 
     def meet(self, port: str, call: str, arguments: tuple[Any, ...], cancel: Any) -> list[Fault]:
         if self._phase:
-            self.places[self._phase, port, call] = None
-        return []
+            self.places[ANY if (port, call) in OUTSIDE else self._phase, port, call] = None
+        return super().meet(port, call, arguments, cancel)
 
 
 class _Clean(Case):
@@ -196,12 +255,12 @@ class _Clean(Case):
 
 @cache
 def clean(segment: str) -> Case:
-    """The run in which nothing goes wrong; what a faulty one is compared with."""
+    """The run in which nothing goes wrong but what is given; what a faulty one is compared with."""
     root = Path(tempfile.mkdtemp(prefix="clean-", dir="/tmp"))
     atexit.register(shutil.rmtree, root)
     case = _Clean(segment, root, Plan())
     case.play()
-    assert case.status == 0, case.world.journal.lines
+    assert case.status == case.segment.status, case.world.journal.lines
     return case
 
 
@@ -209,5 +268,5 @@ def places(segment: str) -> tuple[Place, ...]:
     """Every call of every phase that was seen in it, in the order of the table."""
     seen = clean(segment).faults
     assert isinstance(seen, _Seen)
-    order = {phase.state: number for number, phase in enumerate(SEGMENTS[segment][0].phases)}
-    return tuple(sorted(seen.places, key=lambda place: (order[place[0]], place)))
+    order = [*(phase.state for phase in SEGMENTS[segment].table.phases), ANY]
+    return tuple(sorted(seen.places, key=lambda place: (order.index(place[0]), place)))

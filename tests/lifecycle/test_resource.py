@@ -13,11 +13,8 @@ from lifecycle.resource import RESOURCE
 from tests.fakes import FakeObjects, Script, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from lifecycle.clock import Cancel
-    from lifecycle.objects import Change
 
 JOB = "apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: job-}\nspec: {}\n"
 
