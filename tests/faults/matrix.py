@@ -47,6 +47,8 @@ every place and every fault is. No case has an expectation of its own. After eac
 - no temporary file, no half of an input and no unfinished upload is left.
 """
 
+PAIR = "two at once"
+
 Shown = Mapping[tuple[str, str], tuple[int, int]]
 """Cases and failures by phase and fault."""
 
@@ -93,7 +95,7 @@ def table(shown: Shown) -> str:
     """Phase × fault: cases, and how many of them failed where any did."""
     order = dict.fromkeys(phase.state for one in ("run", *SEGMENTS) for phase in SEGMENTS[one].table.phases)
     phases = [phase for phase in (*order, ANY) if any(where[0] == phase for where in shown)]
-    kinds = [kind for kind in KINDS if any(where[1] == kind for where in shown)]
+    kinds = [kind for kind in (*KINDS, PAIR) if any(where[1] == kind for where in shown)]
     lines = [f"| fault | {' | '.join(map(_shown, phases))} | all |", "|---|" + "--:|" * (len(phases) + 1)]
     for kind in kinds:
         row = [shown.get((phase, kind), (0, 0)) for phase in phases]
