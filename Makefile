@@ -45,6 +45,7 @@ check: $(STAMP)  ## lint, types, import contracts, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m diagrams.generate --check
+	$(BIN)/python -m tests.faults.matrix --check
 
 format: $(STAMP)  ## format the code
 	$(BIN)/ruff format .
@@ -52,6 +53,7 @@ format: $(STAMP)  ## format the code
 
 diagrams: $(STAMP)  ## draw the tables anew
 	$(BIN)/python -m diagrams.generate
+	$(BIN)/python -m tests.faults.matrix
 
 lock:  ## solve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -109,6 +109,7 @@ def _index() -> str:
         "in a browser it is replayed step by step: `argoexec explain --html FILE -o way.html`.",
         "",
         "[A page for each phase](phases/README.md): what it calls, what it can end with and what to do then.",
+        "[What goes wrong, and where](faults.md): every fault at every place is tried.",
     ]
     for name, table in TABLES.items():
         stem, about = _stem(name), table.about or name

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifecycle import findings
 from lifecycle.clock import Cancel
-from lifecycle.errors import Terminated
+from lifecycle.errors import Terminated, Unavailable
 from lifecycle.grace import share_out
 from lifecycle.outcome import Item, Record
 from lifecycle.resume import Known
@@ -205,22 +205,33 @@ class Pod:
         """Why there is no runtime."""
         self._unkept = ""
         """The phase of which something was too large to be kept."""
+        self._making = threading.Lock()
         self._lock = threading.Lock()
 
     @property
     def runtime(self) -> Runtime:
-        """The container runtime, made when it is first needed: ``init`` needs none."""
-        with self._lock:
-            if self._made is None:
-                if self._runtime is None:
-                    raise RuntimeError("this lifecycle was given no runtime")
-                try:
-                    self._made = self._runtime()
-                except Exception as error:
-                    self.unmade = error
-                    raise
-                self.unmade = None
+        """The container runtime, made when it is first needed: ``init`` needs none.
+
+        Raises:
+            Unavailable: another thread is making it, and may never be done: nobody waits behind it without an end.
+            LifecycleError: it cannot be made.
+        """
+        if self._made is not None:
             return self._made
+        if self._runtime is None:
+            raise RuntimeError("this lifecycle was given no runtime")
+        if not self._making.acquire(blocking=False):
+            raise Unavailable(f"the runtime {self.runtime_name!r} has not answered yet")
+        try:
+            if self._made is None:
+                self._made = self._runtime()
+        except Exception as error:
+            self.unmade = error
+            raise
+        finally:
+            self._making.release()
+        self.unmade = None
+        return self._made
 
     @property
     def cluster(self) -> Objects:

@@ -7,7 +7,7 @@ import json
 import signal
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from lifecycle.errors import NotFound
 from lifecycle.files import PodFiles
 from lifecycle.journal import MemoryJournal
 from lifecycle.location import Location
+from lifecycle.objects import Change
 from lifecycle.pod import INIT_TABLE, WAIT_TABLE
-from lifecycle.ports import Container, ExecutionControl, ExitStatus, Report, StoredObject
+from lifecycle.ports import Container, ContainerSpec, ExecutionControl, ExitStatus, Report, StoredObject
 from lifecycle.template import Template
 
 
@@ -148,6 +149,8 @@ class FakeStore:
 
     def __init__(self, script: Script | None = None) -> None:
         self.objects: dict[str, bytes] = {}
+        self.saved: Counter[str] = Counter()
+        self.unfinished: Counter[str] = Counter()
         self.script = script or Script()
 
     def driver(self, location: Location) -> FakeStore:
@@ -164,9 +167,14 @@ class FakeStore:
         self.script.next(f"save {key}")
         self.script.next("save")
         data = b""
-        while chunk := stream.read(65536):
-            data += chunk
+        self.unfinished[key] += 1
+        try:
+            while chunk := stream.read(65536):
+                data += chunk
+        finally:
+            self.unfinished[key] -= 1
         self.objects[key] = data
+        self.saved[key] += 1
 
     def list(self, key: str) -> Iterator[StoredObject]:
         self.script.next("list")
@@ -175,6 +183,59 @@ class FakeStore:
 
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
+
+
+class FakeObjects:
+    """A cluster that does what a script says, and keeps what it was asked; an object is in one state after another."""
+
+    def __init__(self, clock: Clock, script: Script, states: list[dict[str, Any]]) -> None:
+        self.clock = clock
+        self.script = script
+        self.states = states
+        self.asked: list[Change] = []
+
+    def perform(self, change: Change) -> dict[str, Any]:
+        self.asked.append(change)
+        self.script.next(change.action)
+        return {"apiVersion": change.api_version, "kind": change.kind, "metadata": {"name": change.name, "uid": "1"}}
+
+    def get(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        self.script.next("get")
+        return dict(found) | {"status": {"n": 7}}
+
+    def follow(self, found: Mapping[str, Any], settled: Callable[[Mapping[str, Any]], bool], cancel: Cancel) -> None:
+        self.script.next("follow")
+        for state in self.states:
+            self.clock.sleep(10.0, cancel)
+            if settled(dict(found) | state):
+                return
+        self.clock.sleep(1e9, cancel)
+
+
+class FakeSandbox:
+    """Starts fake containers in a runtime: main runs for 5 s, a sidecar until it is told to end."""
+
+    def __init__(self, runtime: FakeRuntime) -> None:
+        self.fake = runtime
+        self.ran: list[str] = []
+
+    def run_init(self, spec: ContainerSpec, cancel: Cancel) -> ExitStatus:
+        cancel.check()
+        self.ran.append(spec.name)
+        return ExitStatus(0)
+
+    def start(self, spec: ContainerSpec, cancel: Cancel) -> Container:
+        cancel.check()
+        self.ran.append(spec.name)
+        self.fake.containers[spec.name] = FakeContainer(self.fake.clock, runs=5.0 if spec.name == "main" else None)
+        return Container(spec.name)
+
+    def runtime(self) -> FakeRuntime:
+        return self.fake
+
+    def close(self) -> None:
+        for container in self.fake.containers.values():
+            container.end(137)
 
 
 class FakeControl:
@@ -187,6 +248,7 @@ class FakeControl:
         self.control = ExecutionControl()
         self.reports: list[Report] = []
         self.key_only = False
+        self.left: float | None = None
 
     def template(self) -> dict[str, Any]:
         return self.raw
@@ -204,7 +266,7 @@ class FakeControl:
 
     def time_left(self) -> float | None:
         left: float | None = self.script.next("time_left")
-        return left
+        return self.left if left is None else left
 
     def report(self, report: Report) -> None:
         self.script.next("report")

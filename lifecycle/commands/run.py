@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lifecycle import registry
-from lifecycle.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lifecycle.clock import Clock
+    from lifecycle.faults.injection import Faults
     from lifecycle.local.prepare import Prepared, Request
     from lifecycle.local.runner import Watcher
 
@@ -53,7 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workdir", metavar="DIR", help="where everything of this run is kept (.argoexec/<pod>)")
     add("--resume", metavar="DIR", help="go on with a run that was killed, from the work dir it has left")
     add("--secrets", metavar="DIR", help="a directory with the secrets the template names: DIR/<name>/<key>")
-    add("--fault", action="append", default=[], metavar="SPEC", help="inject a fault (a later release)")
+    add(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="make something go wrong: 'saving:driver.save(model):throttled×2', a YAML file of such lines, random:SEED",
+    )
     add(
         "-o",
         "--output",
@@ -77,9 +83,8 @@ def main(args: argparse.Namespace) -> int:
     from lifecycle.commands.in_pod import kubectl_flags, settings
     from lifecycle.local.runner import LocalRun
 
-    if args.fault:
-        raise InputError("fault injection comes with a later release", place="--fault")
     clock, environ = SystemClock(), os.environ
+    faults = _faults(args.fault, clock)
     if args.resume is None:
         registry.resolve("sandbox", args.runtime).check(environ)
     chosen = settings(environ)
@@ -100,13 +105,18 @@ def main(args: argparse.Namespace) -> int:
             runtime=args.runtime,
             kube=kubectl_flags(args),
             resumed=args.resume is not None,
+            faults=faults,
         ).run()
     finally:
         if watcher:
             watcher.close()
+    told = _told(faults, args.file or f"--resume {args.resume}") if faults else []
     if args.output == "json":
-        json.dump(result.record(), sys.stdout)
+        record = result.record()
+        json.dump(record | {"notes": [*record["notes"], *told]}, sys.stdout)
         print()
+    else:
+        print(*told, sep="\n", end="\n" if told else "")
     return result.exit_status
 
 
@@ -130,6 +140,25 @@ def _prepared(args: argparse.Namespace, environ: Mapping[str, str], clock: Clock
             remedy="a run goes on with the template, the store and the secrets it has begun with",
         )  # fmt: skip
     return prepared_again(args.resume, clock.now())
+
+
+def _faults(given: Sequence[str], clock: Clock) -> Faults | None:
+    """The plan of the flags, in their order."""
+    if not given:
+        return None
+    from pathlib import Path
+
+    from lifecycle.faults import plan
+    from lifecycle.faults.injection import Faults
+
+    plans = [plan.read(Path(one)) if one.endswith((".yaml", ".yml")) else plan.parse([one]) for one in given]
+    return Faults(plan.Plan(tuple(fault for one in plans for fault in one.faults)), clock)
+
+
+def _told(faults: Faults, what: str) -> list[str]:
+    """What has come of the plan, and the command that repeats it; what other flags gave is not printed again."""
+    happened = [f"injected {faults.happened[one]}×: {one}" for one in faults.plan.faults]
+    return [*happened, f"to repeat it, with the other flags as they were: argoexec run {what} {faults.plan.command()}"]
 
 
 def _request(args: argparse.Namespace) -> Request:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lifecycle.clock import Cancel, Clock
     from lifecycle.context import Settings
     from lifecycle.engine import Observer
+    from lifecycle.faults.injection import Faults
     from lifecycle.journal import FileJournal, Journal
     from lifecycle.objects import Objects
     from lifecycle.ports import Container, ContainerSpec, ExitStatus, Report, Runtime, Sandbox
@@ -139,6 +140,7 @@ class LocalRun:
         runtime: str = "local",
         kube: Mapping[str, Any] | None = None,
         resumed: bool = False,
+        faults: Faults | None = None,
     ) -> None:
         """Take what is to be run.
 
@@ -151,12 +153,14 @@ class LocalRun:
             runtime: the registry's name of what runs the containers.
             kube: kubectl's flags.
             resumed: the work dir is that of a run that was killed.
+            faults: what is to go wrong; its clock is used.
         """
         self._resumed = resumed
         self._sandboxes = registry.resolve("sandbox", runtime)
         self._kube = dict(kube or {})
+        self._faults = faults
         self._prepared = prepared
-        self._clock = clock
+        self._clock = faults.clock if faults else clock
         self._environ = environ
         self._settings = settings
         self._watcher = watcher
@@ -179,6 +183,8 @@ class LocalRun:
         sandbox = self._sandboxes(workdir / POD_DIR, prepared.identity.pod, watcher.wrote if watcher else None)
         try:
             pod = self._pod(files, _Told(file_journal, watcher) if watcher else file_journal, sandbox, objects, kept)
+            if self._faults:
+                self._faults.inject(pod)
             if watcher:
                 watcher.begun(prepared)
             say = (lambda text: watcher.told("note", {"text": text})) if watcher else None

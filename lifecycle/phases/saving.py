@@ -183,6 +183,8 @@ def _log(pod: Pod, stay: Stay) -> Task:
     def work() -> None:
         archive = _archive_location(pod)
         target = archive.join(LOG_FILE)
+        # Whatever can fail comes before the upload: one that was made is not made again.
+        reported = {"name": LOG_ARTIFACT, "archiveLogs": True} | _reported(pod, {}, target)
         moved = moving(pod, stay, item)
         main = pod.found.main
         if main is None:
@@ -191,7 +193,7 @@ def _log(pod: Pod, stay: Stay) -> Task:
             transfer.save_stream(stay.driver(target, item), target, stream, moved)
         item.size = moved.size
         # A copy of the archive location, archiveLogs and all (spec 1.11).
-        pod.found.artifacts[LOG_ARTIFACT] = {"name": LOG_ARTIFACT, "archiveLogs": True} | _reported(pod, {}, target)
+        pod.found.artifacts[LOG_ARTIFACT] = reported
 
     return Task(item, work, ItemState.SAVED)
 

@@ -81,7 +81,7 @@ class _Watch:
         self._over = Cancel()
         self._sending = Cancel()
         self._attaching = Cancel()
-        self._detached = False
+        self._detached: Transient | None = None
         self._done = False
         self._reason: Cancelled | None = None
         self._unwanted = self._by_signal = False
@@ -173,11 +173,11 @@ class _Watch:
         return main
 
     def _attached(self, main: Container, cancel: Cancel) -> ExitStatus:
-        self._detached = False
+        self._detached = None
         try:
             status = self._pod.runtime.wait(main, cancel)
-        except Transient:
-            self._detached = True
+        except Transient as error:
+            self._detached = error
             raise
         if status is None:
             raise Transient("the runtime stopped waiting before main had ended")
@@ -343,6 +343,9 @@ class _Watch:
             self._stay.settle(
                 self._item, ItemState.REPORTED, "its end was not seen in its share of the time that is left"
             )
+        elif self._killed and self._detached is not None:
+            away = self._detached
+            self._lost(Unavailable(f"main's end was not seen after SIGKILL: {away}", remedy=away.remedy))
         elif self._killed:
             stuck = "look at the node: the process is stuck"
             self._lost(LifecycleError(f"main still runs after SIGKILL{why}", remedy=remedy or stuck))

@@ -366,7 +366,7 @@ def test_a_signal_ends_main_and_keeps_what_there_is(here, number):
         (None, ["--template", "u"], "no template 'u'"),
         (None, ["-p", "x=1"], "no parameter 'x'"),
         (None, ["-a", "x=/"], "no input artifact 'x'"),
-        (None, ["--fault", "x"], "later release"),
+        (None, ["--fault", "x"], "'x' is no fault"),
         (None, ["--store", "http://x/"], "stored there"),
         (None, ["--store", "nonsense://x"], "nonsense"),
         (None, ["--store", "wf.yaml/x"], "nothing can be made"),

@@ -10,43 +10,13 @@ from lifecycle.commands import in_pod
 from lifecycle.engine import Engine
 from lifecycle.errors import AlreadyExists, Forbidden, NotFound, Throttled, Unavailable
 from lifecycle.resource import RESOURCE
-from tests.fakes import Script, World
+from tests.fakes import FakeObjects, Script, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from lifecycle.clock import Cancel
-    from lifecycle.objects import Change
 
 JOB = "apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: job-}\nspec: {}\n"
-
-
-class FakeObjects:
-    """A cluster that does what a script says, and keeps what it was asked."""
-
-    def __init__(self, world: World, script: Script, states: list[dict[str, Any]]) -> None:
-        self.world = world
-        self.script = script
-        self.states = states
-        self.asked: list[Change] = []
-
-    def perform(self, change: Change) -> dict[str, Any]:
-        self.asked.append(change)
-        self.script.next(change.action)
-        return {"apiVersion": change.api_version, "kind": change.kind, "metadata": {"name": change.name, "uid": "1"}}
-
-    def get(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        self.script.next("get")
-        return dict(found) | {"status": {"n": 7}}
-
-    def follow(self, found: Mapping[str, Any], settled: Callable[[Mapping[str, Any]], bool], cancel: Cancel) -> None:
-        self.script.next("follow")
-        for state in self.states:
-            self.world.clock.sleep(10.0, cancel)
-            if settled(dict(found) | state):
-                return
-        self.world.clock.sleep(1e9, cancel)
 
 
 class Step(World):
@@ -55,7 +25,7 @@ class Step(World):
     def __init__(self, root: Path, script: Script, states: list[dict[str, Any]], **template: Any) -> None:
         resource = {"action": "create", "manifest": JOB} | template.pop("resource", {})
         super().__init__(root, {"name": "t", "resource": resource} | template)
-        self.objects = FakeObjects(self, script, states)
+        self.objects = FakeObjects(self.clock, script, states)
         self.pod.objects = lambda: self.objects
 
     def run(self) -> int:

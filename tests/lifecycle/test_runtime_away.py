@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from lifecycle.clock import terminated
 from lifecycle.errors import Forbidden, NotFound, Unsupported
 from tests.fakes import FakeContainer, Script
 from tests.lifecycle.endings import HOUR, away, ends, make_world, saved
@@ -175,3 +176,25 @@ def test_a_sigterm_while_the_runtime_cannot_be_reached_is_an_error_as_main_may_h
         "terminated by SIGTERM; waiting: main: main was not found: the node does not answer"
     )
     assert world.clock.monotonic() == pytest.approx(102.0)
+
+
+def test_an_end_that_is_not_seen_after_kill_is_the_runtime_s_fault_and_not_the_node_s(world):
+    world.main.runs = None
+    world.pod.deadline = world.clock.now() + timedelta(seconds=60)
+    world.runtime.script = Script(wait=away(999))
+
+    assert world.wait() == 1
+    assert world.message.startswith(
+        "Step exceeded its deadline; waiting: main: main's end was not seen after SIGKILL: the node does not answer"
+    )
+
+
+def test_nobody_waits_without_an_end_behind_a_runtime_that_is_being_made(world):
+    world.pod.deadline = world.clock.now() + timedelta(seconds=60)
+    world.pod._runtime = lambda: world.clock.sleep(1e9, world.pod.abandon)
+
+    assert world.wait() == 1
+    assert world.message.startswith("Step exceeded its deadline; killing sidecars: the runtime")
+    assert "has not answered yet" in world.message
+    assert world.clock.monotonic() == pytest.approx(60 + 60)
+    world.pod.abandon.set(terminated())
