@@ -103,7 +103,6 @@ class AzureDriver:
             self._url,
             "`accountKeySecret`" if key else "the default credentials of Azure in this pod (`useSDKCreds`)",
             _CODES,
-            secret=key is not None,
         )
         self._made: Any = None
         self._lock = threading.Lock()
@@ -203,7 +202,7 @@ class AzureDriver:
             return data
 
         def wrap() -> AbstractContextManager[None]:
-            return translating(self._place, lambda error: _lost(self._meaning(error, "reading", key)))
+            return translating(lambda error: _lost(self._meaning(error, "reading", key)))
 
         blocks = Blocks(lambda start, end: self.begin(block(start, end)), wrap, first, offset + len(first), size)
         where = self._place.where("reading", key)
@@ -232,7 +231,7 @@ class AzureDriver:
     # --- errors -------------------------------------------------------------------------------------------------------
 
     def _translating(self, action: str, key: str) -> AbstractContextManager[None]:
-        return translating(self._place, lambda error: self._meaning(error, action, key))
+        return translating(lambda error: self._meaning(error, action, key))
 
     def _meaning(self, error: Exception, action: str, key: str) -> LifecycleError:
         from azure.core import exceptions as azure  # noqa: PLC0415 - adlfs brings it
