@@ -54,7 +54,7 @@ def broken(where: str, error: Exception, *, remedy: str = "") -> LifecycleError:
 
 
 def shown(error: Exception) -> Exception | None:
-    """For ``raise … from``: causes are printed as they are, and what is no HTTP is quoted there, with what it echoes."""
+    """For ``raise … from``: causes are printed as they are, and an answer that is no HTTP is quoted in them."""
     quotes = any(isinstance(one, (http.client.HTTPException, ValueError)) for one in causes(error))
     return None if quotes else error
 

@@ -239,11 +239,14 @@ class ApiServer:
 
     def _told(self) -> list[str]:
         """What a request has that an answer may quote and a message must not: a proxy before the server may answer."""
-        words = self.credentials.authorization().split()
-        if words[:1] == ["Basic"]:
-            with contextlib.suppress(ValueError):
-                words += base64.b64decode(words[-1]).decode(errors="replace").partition(":")[::2]
-        return words[1:]
+        kind, _, value = self.credentials.authorization().partition(" ")
+        words = [value]
+        if kind == "Basic":
+            words.append(base64.b64decode(value).decode(errors="replace").partition(":")[2])
+        if self.credentials.proxy:
+            login = unquote(urllib3.util.parse_url(self.credentials.proxy).auth or "")
+            words += [login, login.partition(":")[2]]
+        return words
 
     def refusal(
         self, verb: str, path: str, resource: str, status: int, headers: Mapping[str, str], text: bytes

@@ -17,7 +17,13 @@ from tests.servers.loopback import Loopback, LoopbackHandler
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_CODES = {400: "InvalidArgument", 401: "InvalidAccessKeyId", 403: "AccessDenied", 404: "NoSuchKey", 500: "InternalError"}
+_CODES = {
+    400: "InvalidArgument",
+    401: "InvalidAccessKeyId",
+    403: "AccessDenied",
+    404: "NoSuchKey",
+    500: "InternalError",
+}
 _SENT = ("Authorization", "Proxy-Authorization", "X-Amz-Security-Token", "X-Oss-Security-Token")
 _KEY = "server-side-encryption-customer-key"
 
@@ -119,8 +125,8 @@ class _Handler(LoopbackHandler):
         self.send_response(status, reason or HTTPStatus(status).phrase)
         for name, value in (
             ("Content-Type", form), ("Content-Length", str(len(data))), ("Connection", "close"), ("Location", location),
-            ("WWW-Authenticate", 'Basic realm="r"' if status == 401 else ""), ("x-ms-error-code", _CODES.get(status, "")),
-            ("x-ms-request-id", "1"), ("ETag", '"1"'),
+            ("WWW-Authenticate", 'Basic realm="r"' if status == 401 else ""), ("ETag", '"1"'),
+            ("x-ms-error-code", _CODES.get(status, "")), ("x-ms-request-id", "1"),
         ):  # fmt: skip
             if value:
                 self.send_header(name, value)

@@ -25,7 +25,8 @@ OPEN = {
     "http.headers.name", "http.auth.oauth2.scopes", "http.auth.oauth2.endpointParams.key",
     "hdfs.addresses", "hdfs.path", "hdfs.hdfsUser", "hdfs.krbUsername", "hdfs.krbRealm", "hdfs.krbServicePrincipalName",
     "hdfs.dataTransferProtection",
-    "gcs.bucket", "gcs.key", "oss.endpoint", "oss.bucket", "oss.key", "oss.lifecycleRule", "azure.endpoint", "azure.container", "azure.blob",
+    "gcs.bucket", "gcs.key", "oss.endpoint", "oss.bucket", "oss.key", "oss.lifecycleRule",
+    "azure.endpoint", "azure.container", "azure.blob",
 }  # fmt: skip
 """Texts of a location that are no secret: names, and what messages have to say. A new one has to be judged, here or by
 planting one."""

@@ -31,12 +31,14 @@ FTP = {"fsspec-plain-options", "fsspec-url", "fsspec-chain"}
 OTHER_PROTOCOLS = {"git-ssh", "fsspec-options", "hdfs-keytab", "hdfs-cache"}
 """Those to which HTTP is noise, whatever it says."""
 FEW = {
-    "s3-environment", "s3-role", "s3-web-identity", "s3-container", "s3-shared-file", "s3-login-in-the-endpoint",
+    "s3-environment", "s3-customer-key", "s3-role", "s3-web-identity", "s3-container", "s3-shared-file",
+    "s3-login-in-the-endpoint",
     "gcs-default", "azure-environment", "azure-signature", "artifactory-keys", "hdfs-web-keytab", "http-tunnel",
 }  # fmt: skip
 """Those that differ from another in where their credentials are, and not in how they ask: a few answers will do."""
 NOWHERE = {
-    "fsspec-wrong-options", "fsspec-nobody", "fsspec-http", "git-query", "git-no-key", "raw-data", "http-wrong-certificate",
+    "fsspec-wrong-options", "fsspec-nobody", "fsspec-http", "git-query", "git-no-key", "raw-data",
+    "http-wrong-certificate",
     "http-header-of-two-lines", "gcs-no-key", "azure-no-key", "s3-broken-file", "s3-process",
     "plugin-configuration", "plugin-list", "plugin-unknown",
 }  # fmt: skip
@@ -291,9 +293,7 @@ def gcs_default(pod: Pod) -> Location:
     names = ("client_secret", "refresh_token")
     values = {name: pod.canaries.plant(f"GOOGLE_APPLICATION_CREDENTIALS {name}") for name in names}
     path = pod.room / "google.json"
-    path.write_text(
-        json.dumps({"type": "authorized_user", "client_id": "c", "token_uri": f"{pod.url}/token"} | values)
-    )
+    path.write_text(json.dumps({"type": "authorized_user", "client_id": "c", "token_uri": f"{pod.url}/token"} | values))
     pod.patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
     pod.patch.setattr("google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT", f"{pod.url}/token")
     pod.patch.setattr("drivers.gcs._token", lambda _: "google_default")
