@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import mimetypes
 import threading
 from contextlib import suppress
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from lifecycle.secret import Secret, SecretReader
 
 _BLOCKS: Final = 50_000  # Azure's limit for one blob
+# It logs requests and answers, and where a redirection leads, which may quote the signature of the request.
+logging.getLogger("azure").setLevel(logging.WARNING)
 _CODES: Final[Mapping[str, type[LifecycleError]]] = {
     "ContainerNotFound": BadRequest,
     "ContainerDisabled": BadRequest,
