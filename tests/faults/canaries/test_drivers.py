@@ -26,7 +26,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 DATA = b"some bytes\n" * 100
 SLOW = {"s3-container", "s3-web-identity", "s3-customer-key", "gcs-key", "git-password", "hdfs-keytab", "hdfs-cache",
-        "gcs-no-key", "fsspec-options", "fsspec-chain", "azure-environment", "s3-role", "s3-environment", "gcs-default"}  # fmt: skip
+        "gcs-no-key", "fsspec-options", "fsspec-chain", "azure-environment", "s3-role", "s3-environment",
+        "gcs-default"}  # fmt: skip
 """Those whose client takes a second and more, or tries again by itself."""
 
 

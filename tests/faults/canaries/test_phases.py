@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FEW = ("unauthorized", "defect")
 """Faults of the quick part: one that is ours, and one whose traceback is logged."""
-OTHERS = ("unavailable", "not-found", "storage-full", *STREAMS)
+OTHERS = ("not-found", *STREAMS)
 
 
 def planted(canaries: Canaries, name: str) -> dict[str, Any]:
