@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import mimetypes
 import threading
 from contextlib import suppress
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from lifecycle.secret import Secret, SecretReader
 
 _BLOCKS: Final = 50_000  # Azure's limit for one blob
+# It logs requests and answers, and where a redirection leads, which may quote the signature of the request.
+logging.getLogger("azure").setLevel(logging.WARNING)
 _CODES: Final[Mapping[str, type[LifecycleError]]] = {
     "ContainerNotFound": BadRequest,
     "ContainerDisabled": BadRequest,
@@ -103,7 +106,6 @@ class AzureDriver:
             self._url,
             "`accountKeySecret`" if key else "the default credentials of Azure in this pod (`useSDKCreds`)",
             _CODES,
-            secret=key is not None,
         )
         self._made: Any = None
         self._lock = threading.Lock()
@@ -203,7 +205,7 @@ class AzureDriver:
             return data
 
         def wrap() -> AbstractContextManager[None]:
-            return translating(self._place, lambda error: _lost(self._meaning(error, "reading", key)))
+            return translating(lambda error: _lost(self._meaning(error, "reading", key)))
 
         blocks = Blocks(lambda start, end: self.begin(block(start, end)), wrap, first, offset + len(first), size)
         where = self._place.where("reading", key)
@@ -232,7 +234,7 @@ class AzureDriver:
     # --- errors -------------------------------------------------------------------------------------------------------
 
     def _translating(self, action: str, key: str) -> AbstractContextManager[None]:
-        return translating(self._place, lambda error: self._meaning(error, action, key))
+        return translating(lambda error: self._meaning(error, action, key))
 
     def _meaning(self, error: Exception, action: str, key: str) -> LifecycleError:
         from azure.core import exceptions as azure  # noqa: PLC0415 - adlfs brings it

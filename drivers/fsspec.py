@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from lifecycle.secret import Secret, SecretReader
+    from lifecycle.secret import SecretReader
 
 _CHUNK: Final = 1 << 20
 _PART_SUFFIX: Final = ".argoexec-part"  # of a file that is being written; a crash leaves it, no listing shows it
+_NAMES: Final = {"host", "username", "protocol", "cache_storage", "target_protocol", "endpoint_url"}
+"""Of options that a message may have."""
 _VERSIONS: Final = ("ETag", "etag", "generation", "mtime", "LastModified", "last_modified", "modified")
 
 
@@ -52,7 +54,7 @@ class FsspecDriver:
         options = config.get("options") or {}
         if not isinstance(options, dict):
             raise InputError("expected an object", place="fsspec.options")
-        self._revealed: list[Secret] = []
+        self._secretive = _has_text(options)
         self._options: dict[str, Any] = self._resolved(options, secrets)
         self._read_timeout = read_timeout
         self._here = threading.local()
@@ -180,9 +182,9 @@ class FsspecDriver:
             if isinstance(error, ABSENT) and "::" in key:
                 raise  # a chain looks for its object here; else what is missing is a file that an option names
             raise InputError(
-                f"no filesystem can be made of {without_userinfo(key)}: {self._redacted(error)}",
+                f"no filesystem can be made of {without_userinfo(key)}: {self._redacted(error, key)}",
                 place="fsspec.options",
-            ) from self._cause(error)
+            ) from self._cause(error, key)
         if is_sftp(system):
             tune(system, self._read_timeout)
         if "::" not in key:  # the parts of a chain have paths of their own
@@ -245,23 +247,27 @@ class FsspecDriver:
         except LifecycleError:
             raise
         except Exception as error:  # noqa: BLE001 - translated at this boundary, whatever a backend raises
-            raise self._meaning(error, action, key) from self._cause(error)
+            raise self._meaning(error, action, key) from self._cause(error, key)
 
     def _meaning(self, error: Exception, action: str, key: str) -> LifecycleError:
         where = f"{action} {without_userinfo(key)}"
-        return meaning(error, where, redacted=self._redacted, secret=bool(self._revealed))
+        return meaning(error, where, redacted=lambda one: self._redacted(one, key), secret=self._may_quote(key))
 
-    def _redacted(self, error: Exception) -> str:
+    def _may_quote(self, key: str) -> bool:
+        """Whether a filesystem was given what may be a secret: any text among the options, or a login in the URL."""
+        return self._secretive or without_userinfo(key) != key
+
+    def _redacted(self, error: Exception, key: str) -> str:
         """A filesystem that was given secrets may quote them in any way: then only errors of the kernel speak."""
-        if not any(secret.reveal() for secret in self._revealed):
+        if not self._may_quote(key):
             return str(error)
         if isinstance(error, OSError) and error.strerror and error.errno is not None:
             return os.strerror(error.errno)
         return f"{type(error).__name__}, whose text may quote a secret"
 
-    def _cause(self, error: Exception) -> Exception | None:
+    def _cause(self, error: Exception, key: str) -> Exception | None:
         """For ``raise … from``: the journal and debug logs print causes as they are."""
-        return None if self._revealed else error
+        return None if self._may_quote(key) else error
 
     def _resolved(self, value: Any, secrets: SecretReader) -> Any:
         """Options with the values of the secrets that they select."""
@@ -274,8 +280,14 @@ class FsspecDriver:
         secret = secrets.read(value["secretKeyRef"])
         if secret is None:
             raise InputError("a secretKeyRef without a name", place="fsspec.options")
-        self._revealed.append(secret)
         return secret.reveal()
+
+
+def _has_text(options: Any) -> bool:
+    """Whether there is a text in them that is not the name of a host, a user or a directory, or a secret's selector."""
+    if isinstance(options, dict):
+        return any(_has_text(value) for name, value in options.items() if name not in _NAMES)
+    return any(map(_has_text, options)) if isinstance(options, list) else isinstance(options, str)
 
 
 class _Held:

@@ -34,6 +34,7 @@ from drivers.objects import (
 from lifecycle.errors import InputError, LifecycleError, NotFound, Unauthorized, Unavailable
 from lifecycle.network import causes
 from lifecycle.ports import StoredObject
+from lifecycle.secret import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,7 +75,6 @@ class GcsDriver:
             os.environ.get("STORAGE_EMULATOR_HOST") or "Google Cloud Storage",
             "`serviceAccountKeySecret`" if key else "the default credentials of Google in this pod",
             {},
-            secret=key is not None,
         )
         self._made: Any = None
         self._lock = threading.Lock()
@@ -168,7 +168,7 @@ class GcsDriver:
             return (await fetch(start, end, version))[2]
 
         def wrap() -> AbstractContextManager[None]:
-            return translating(self._place, lambda error: _lost(self._meaning(error, "reading", key)))
+            return translating(lambda error: _lost(self._meaning(error, "reading", key)))
 
         blocks = Blocks(lambda start, end: self.begin(block(start, end)), wrap, first, offset + len(first), size)
         where = self._place.where("reading", key)
@@ -206,7 +206,8 @@ class GcsDriver:
         ) as answer:
             body = await answer.read()
             if answer.status >= 400 and answer.status != _CANCELLED:
-                raise _RefusedError(Answer(answer.status, "", _said(body), retry_after(answer.headers)))
+                said = redacted(_said(body), sent.get("Authorization", sent.get("authorization", "")).split())
+                raise _RefusedError(Answer(answer.status, "", said, retry_after(answer.headers)))
             return answer.status, answer.headers, body
 
     def begin(self, work: Any) -> Future[Any]:
@@ -254,7 +255,7 @@ class GcsDriver:
     # --- errors -------------------------------------------------------------------------------------------------------
 
     def _translating(self, action: str, key: str) -> AbstractContextManager[None]:
-        return translating(self._place, lambda error: self._meaning(error, action, key))
+        return translating(lambda error: self._meaning(error, action, key))
 
     def _meaning(self, error: Exception, action: str, key: str) -> LifecycleError:
         from google.auth import exceptions as google  # noqa: PLC0415 - gcsfs brings it

@@ -7,6 +7,7 @@ not leave the origin they were given for), and the scheme.
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -20,12 +21,16 @@ from drivers.http_upload import POOLS, SourceFailed, Upload
 from drivers.http_url import bare, is_webhdfs, joined, origin, split, userinfo
 from lifecycle.errors import BadRequest, Unavailable
 from lifecycle.location import without_userinfo
+from lifecycle.network import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from drivers.http_auth import Credentials
     from lifecycle.errors import LifecycleError
+
+# At DEBUG it logs every request with its query, where signatures and tokens are.
+logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 _REDIRECTS: Final = {301, 302, 303, 307, 308}
 _KEEPING: Final = {307, 308}  # those that keep method and body; with the others a PUT would become a GET
@@ -175,7 +180,7 @@ class Client:
             # from None: these hold the URL with its query, or a header's value.
             raise BadRequest(f"{where}: the URL or a header cannot be sent ({type(error).__name__})") from None
         except urllib3.exceptions.HTTPError as error:
-            raise translated(where, error) from error
+            raise translated(where, error) from shown(error)
         if failed is not None:
             raise failed  # here, so that its own cause stays as it is
         return response

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import http.client
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -41,7 +42,7 @@ def refused(
         chunked: whether a body went with the request whose length was not told.
     """
     status = response.status
-    text = f"{where}: {status} {response.reason or ''}".rstrip()
+    text = f"{where}: {status} {http.client.responses.get(status, '')}".rstrip()  # not in the server's own words
     if status in {404, 401, 407, 403}:
         return _of_access(text, status, credentials)
     if status == 411 or (status == 501 and chunked):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 MIB: Final = 1 << 20
 BLOCK: Final = 4 * MIB  # read by one request; one more is on its way while it is consumed
 PART: Final = 4 * MIB  # up to four of an upload are in memory: eight uploads at once have 128 MiB
+_CODE: Final = re.compile(r"[\w.-]{1,64}")
 _LATE_PART: Final = 64 * MIB
 _PIECE: Final = MIB  # what is asked of a source at once
 
@@ -115,14 +117,12 @@ class Place:
         endpoint: without credentials.
         credentials: where they come from.
         codes: the store's codes that mean something else than their status.
-        secret: whether it was given a secret, which errors of its library may quote.
     """
 
     container: str
     endpoint: str
     credentials: str
     codes: Mapping[str, type[LifecycleError]]
-    secret: bool
 
     def where(self, action: str, key: str) -> str:
         """For messages."""
@@ -130,13 +130,14 @@ class Place:
 
     def refused(self, answer: Answer, action: str, key: str) -> LifecycleError:
         """The error that a refusal is."""
-        kind = self.codes.get(answer.code) or _STATUSES.get(answer.status)
+        code = answer.code if _CODE.fullmatch(answer.code) else ""
+        kind = self.codes.get(code) or _STATUSES.get(answer.status)
         if kind is None:
             kind = Unavailable if answer.status >= 500 else BadRequest
         if answer.status == 412 and action != "reading":  # nothing else was asked for by an ETag: a lease, for example
             kind = BadRequest
         text = ": ".join(
-            part for part in (self.where(action, key), f"{answer.status} {answer.code}".rstrip(), answer.said) if part
+            part for part in (self.where(action, key), f"{answer.status} {code}".rstrip(), answer.said) if part
         )
         if issubclass(kind, Transient):
             return kind(text, retry_after=answer.retry_after)
@@ -155,10 +156,6 @@ class Place:
             return Unavailable(f"{self.where(action, key)}: the transfer broke off")
         return broken(self.where(action, key), error, remedy="name a PEM file of the issuing CA in SSL_CERT_FILE")
 
-    def cause(self, error: Exception) -> Exception | None:
-        """For ``raise … from``: causes are printed as they are, and may quote what was sent."""
-        return None if self.secret else error
-
     def _remedy(self, kind: type[LifecycleError], answer: Answer) -> str:
         if kind is BadRequest and answer.status == 404:
             return f"create the {self.container}, or correct its name or the endpoint"
@@ -171,7 +168,7 @@ class Place:
 
 
 @contextmanager
-def translating(place: Place, meaning: Callable[[Exception], LifecycleError]) -> Iterator[None]:
+def translating(meaning: Callable[[Exception], LifecycleError]) -> Iterator[None]:
     """Errors of the calls inside become ours.
 
     Raises:
@@ -182,7 +179,8 @@ def translating(place: Place, meaning: Callable[[Exception], LifecycleError]) ->
     except LifecycleError:
         raise
     except Exception as error:  # noqa: BLE001 - this is the boundary; the kinds differ between the libraries
-        raise meaning(error) from place.cause(error)
+        # from None: causes are printed as they are, and may quote what was sent, or what a token server says of it.
+        raise meaning(error) from None
 
 
 def in_loop(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> Any:

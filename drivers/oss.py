@@ -6,6 +6,7 @@ An endpoint without a scheme is spoken to by plain HTTP, as in the original: wri
 from __future__ import annotations
 
 import hashlib
+import logging
 import mimetypes
 import threading
 from concurrent.futures import Future
@@ -38,6 +39,7 @@ from lifecycle.errors import (
 )
 from lifecycle.network import causes
 from lifecycle.ports import StoredObject
+from lifecycle.secret import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,6 +66,8 @@ _CODES: Final[Mapping[str, type[LifecycleError]]] = {
     "UploadTrafficRateLimitExceeded": Throttled,
     "QuotaExceeded": StorageFull,
 }
+# It logs the headers of every request, the security token among them.
+logging.getLogger("oss2").setLevel(logging.WARNING)
 _LIFECYCLE: Final = {"markDeletionAfterDays", "markInfrequentAccessAfterDays"}
 
 
@@ -99,10 +103,11 @@ class OssDriver:
         self._create = bool(config.get("createBucketIfNotPresent"))
         self._library = package("oss2", "oss")
         token = config.get("securityToken") or ""
+        self._told = (access.reveal(), secret.reveal(), str(token))
         self._bucket = _client(endpoint, self._name, access, secret, str(token), (connect_timeout, read_timeout))
         credentials = "`accessKeySecret`, `secretKeySecret`" + (" and `securityToken`" if token else "")
         where = endpoint.rpartition("@")[2]
-        self._place = Place(f"bucket {self._name!r}", where, credentials, _CODES, secret=True)
+        self._place = Place(f"bucket {self._name!r}", where, credentials, _CODES)
         self._ruled: set[str] = set()
         self._lock = threading.Lock()
 
@@ -178,7 +183,7 @@ class OssDriver:
         def meaning(error: Exception) -> LifecycleError:
             return self._meaning(error, "reading", key)
 
-        inner = _Stream(answer, where, self._library.utils.Crc64(), lambda: translating(self._place, meaning))
+        inner = _Stream(answer, where, self._library.utils.Crc64(), lambda: translating(meaning))
         return Body(inner, where, answer.content_length, meaning, f'"{answer.etag}"' if answer.etag else "")
 
     def _prepare(self, key: str) -> None:
@@ -216,7 +221,7 @@ class OssDriver:
         self._bucket.put_bucket_lifecycle(oss2.models.BucketLifecycle([*others, rule]))
 
     def _translating(self, action: str, key: str) -> AbstractContextManager[None]:
-        return translating(self._place, lambda error: self._meaning(error, action, key))
+        return translating(lambda error: self._meaning(error, action, key))
 
     def _meaning(self, error: Exception, action: str, key: str) -> LifecycleError:
         place, oss = self._place, self._library.exceptions
@@ -225,12 +230,13 @@ class OssDriver:
         if isinstance(cause, oss.InconsistentError):
             known = Unavailable(f"{place.where(action, key)}: the checksum of what came is another")
         elif isinstance(cause, oss.ClientError):
-            known = BadRequest(f"{place.where(action, key)}: {cause.body}")
+            known = BadRequest(f"{place.where(action, key)}: {redacted(str(cause.body), self._told)}")
         elif cause is None or cause.status <= 0:  # the connection: oss2 has numbers of its own for that
             known = place.broken(getattr(cause, "exception", error), action, key)
         else:
             wait = str(cause.headers.get("Retry-After", ""))
-            answer = Answer(cause.status, cause.code, cause.message, float(wait) if wait.isdecimal() else None)
+            said = redacted(cause.message or "", self._told)
+            answer = Answer(cause.status, cause.code or "", said, float(wait) if wait.isdecimal() else None)
             known = place.refused(answer, action, key)
             if isinstance(known, NotFound) and action != "reading":
                 known = place.absent(action, key)

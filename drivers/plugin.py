@@ -43,8 +43,8 @@ def _configuration(raw: Any) -> Mapping[str, Any]:
 
         try:
             parsed = yaml.safe_load(raw)
-        except yaml.YAMLError as error:
-            raise InputError("it is neither JSON nor YAML", place="plugin.configuration") from error
+        except yaml.YAMLError:  # from None: it quotes the line, and this is where a plugin's credentials are
+            raise InputError("it is neither JSON nor YAML", place="plugin.configuration") from None
     if parsed is None:
         return {}
     if not isinstance(parsed, dict):

@@ -39,6 +39,8 @@ _SYSTEM_CAS: Final = (
 )  # fmt: skip
 # At DEBUG botocore logs every request with its headers: session tokens, and customers' keys.
 logging.getLogger("botocore").setLevel(logging.INFO)
+# It warns of credentials that it cannot renew with the whole answer, in which STS may quote the token it was given.
+logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)
 # Reading and parsing the description of S3 is most of what a client costs: 120 ms the first time, 9 ms afterwards.
 _LOADER: Final = botocore.loaders.create_loader()
 
@@ -139,7 +141,7 @@ def connect(
     _unburden(client)
     return Connection(
         client=client,
-        place=Place(endpoint, bucket, whence),
+        place=Place(endpoint, bucket, whence, None if _has_customer_key(config) else credentials.told),
         credentials=credentials,
         region=str(region),
         virtual=style == "virtual",
@@ -174,6 +176,10 @@ def _addressing(config: Mapping[str, Any], endpoint: str, bucket: str, *, secure
     host = f".{endpoint.partition(':')[0]}"
     dotted = secure and "." in bucket  # a wildcard certificate covers one label
     return "virtual" if host.endswith(_VIRTUAL_HOSTS) and not dotted else "path"
+
+
+def _has_customer_key(config: Mapping[str, Any]) -> bool:
+    return bool((config.get("encryptionOptions") or {}).get("serverSideCustomerKeySecret"))
 
 
 def _certificates(config: Mapping[str, Any], secrets: SecretReader) -> tuple[str | None, int | None]:

@@ -16,7 +16,7 @@ from botocore.exceptions import NoCredentialsError
 from lifecycle.errors import BadRequest, LifecycleError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from lifecycle.secret import SecretReader
 
@@ -42,6 +42,12 @@ class Credentials(botocore.credentials.Credentials):  # type: ignore[misc] # bot
         if self._current is None:
             raise NoCredentialsError
         return self._current.get_frozen_credentials()
+
+    def told(self) -> Iterator[str | None]:
+        """What of them is in requests, as far as it is known by now: a role's are not asked for."""
+        known = {} if self._current is None else vars(self._current)
+        for name in ("access_key", "secret_key", "token"):
+            yield known.get(name) or known.get(f"_{name}")
 
     def renewed(self, refused: Any) -> bool:
         """Whether there are others now than the ``refused`` ones; whoever comes first looks for them.

@@ -5,6 +5,7 @@ The codes are those of AWS, MinIO, Ceph, SeaweedFS and Swift; the list of transi
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -28,9 +29,12 @@ from lifecycle.errors import (
     Unsupported,
 )
 from lifecycle.network import broken, causes
+from lifecycle.secret import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
+
+_CODE: Final = re.compile(r"[\w.-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +158,20 @@ def _rule(error: Any) -> _Rule:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What messages say of a store: its endpoint, its bucket, and where its credentials come from."""
+    """What messages say of a store.
+
+    Attributes:
+        endpoint: without credentials.
+        bucket: its name.
+        credentials: where they come from.
+        told: what a store may quote of a request and a message must not; ``None`` when that cannot be known, as of a
+            key derived for each object: then the store is quoted by its codes alone.
+    """
 
     endpoint: str
     bucket: str
     credentials: str
+    told: Callable[[], Iterable[str | None]] | None = tuple
 
     @contextmanager
     def translating(self, action: str, key: str) -> Iterator[None]:
@@ -184,7 +197,7 @@ class Place:
                     f"{self._where(action, key)}: a header of the request would have a value that cannot be sent",
                     remedy=f"has one of these more than one line? {self.credentials}",
                 ) from None
-            raise self.meaning(error, action, key) from error
+            raise self.meaning(error, action, key) from _shown(error)
         except RecursionError:
             # botocore asks where the bucket is, is sent to another place, asks where the bucket is.
             raise BadRequest(
@@ -224,6 +237,10 @@ class Place:
         about: dict[str, str] = error.response.get("Error", {})
         answer: dict[str, Any] = error.response.get("ResponseMetadata", {})
         code, said, status = about.get("Code", ""), about.get("Message", ""), answer.get("HTTPStatusCode", 0)
+        # Of STS only its code: it was sent the token of a service account, which is another's secret than the store's.
+        told = None if error.operation_name.startswith("AssumeRole") else self.told
+        said = "" if told is None else redacted(said, told())
+        code = code if _CODE.fullmatch(code) else ""
         text = ": ".join(part for part in (where, code or str(status), said) if part)
         rule = _rule(error)
         if rule.meaning is NotFound and action not in _OF_ONE_OBJECT:
@@ -232,6 +249,12 @@ class Place:
         if issubclass(rule.meaning, Transient):
             return rule.meaning(text, remedy=remedy, retry_after=_seconds(answer.get("HTTPHeaders") or {}))
         return rule.meaning(text, remedy=remedy)
+
+
+def _shown(error: Exception) -> Exception | None:
+    """For ``raise … from``: causes are printed as they are, and most quote what answered, or a file or program."""
+    silent = (boto.ConnectionError, boto.ReadTimeoutError, boto.NoCredentialsError, boto.ProfileNotFound)
+    return error if isinstance(error, silent) else None
 
 
 def _seconds(headers: dict[str, str]) -> float | None:

@@ -43,6 +43,7 @@ _URL_KEYS = {"http", "artifactory", "fsspec"}
 _QUOTED = {"http", "artifactory"}
 # user:password@host without a scheme, or with a slash too few: to urlsplit the password is part of the path.
 _LOOSE = re.compile(r"(?:\w+:)?/?[^/@]*:[^/@]*@(?P<rest>[^?#]*)")
+_CHAIN = re.compile(r"[A-Za-z][\w+.-]*::|[A-Za-z][\w+.-]*://(?!\[)[^?#]*?::[A-Za-z]")
 ARCHIVE_TYPES = ("s3", "artifactory", "hdfs", "gcs", "oss", "azure", "plugin", "fsspec")
 """The types an ``archiveLocation`` may have: those that can be saved to."""
 
@@ -106,7 +107,12 @@ class Location:
 
 
 def without_userinfo(url: str) -> str:
-    """The URL without user, password and query: the three places where people put secrets."""
+    """The URL without user, password and query: the three places where people put secrets.
+
+    In a chain of fsspec's, such as ``simplecache::ftp://…``, each part is a URL.
+    """
+    if "::" in url and _CHAIN.match(url):
+        return "::".join(without_userinfo(part) for part in url.split("::"))
     try:
         scheme, netloc, path, query, _ = urlsplit(url)
     except ValueError:  # whose text may have the password in it

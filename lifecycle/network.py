@@ -6,6 +6,7 @@ the innermost one. It is told by its type, never by its text.
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 import ssl
@@ -50,6 +51,12 @@ def broken(where: str, error: Exception, *, remedy: str = "") -> LifecycleError:
             # that it gives some are the resolver's, whose own error is their cause.
             return Unavailable(f"{where}: {os.strerror(cause.errno)}")
     return Unavailable(f"{where}: the connection broke ({type(error).__name__})")
+
+
+def shown(error: Exception) -> Exception | None:
+    """For ``raise … from``: causes are printed as they are, and an answer that is no HTTP is quoted in them."""
+    quotes = any(isinstance(one, (http.client.HTTPException, ValueError)) for one in causes(error))
+    return None if quotes else error
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -6,6 +6,7 @@ the client's typed models would drop the fields they do not know (ADR 21). What 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import logging
@@ -30,7 +31,8 @@ from lifecycle.errors import (
     Unavailable,
 )
 from lifecycle.location import without_userinfo
-from lifecycle.network import broken
+from lifecycle.network import broken, shown
+from lifecycle.secret import redacted
 from runtimes import credentials
 
 if TYPE_CHECKING:
@@ -230,16 +232,28 @@ class ApiServer:
                 response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as error:
             where = f"{_asked(verb, path)}: {self.called} at {self.place}"
-            raise broken(where, error, remedy=self.distrusted) from error
+            raise broken(where, error, remedy=self.distrusted) from shown(error)
         if response.status >= 300:
             raise self.refusal(verb, path, resource, response.status, response.headers, text)
         return response
+
+    def _told(self) -> list[str]:
+        """What a request has that an answer may quote and a message must not: a proxy before the server may answer."""
+        kind, _, value = self.credentials.authorization().partition(" ")
+        words = [value]
+        if kind == "Basic":
+            words.append(base64.b64decode(value).decode(errors="replace").partition(":")[2])
+        if self.credentials.proxy:
+            login = unquote(urllib3.util.parse_url(self.credentials.proxy).auth or "")
+            words += [login, login.partition(":")[2]]
+        return words
 
     def refusal(
         self, verb: str, path: str, resource: str, status: int, headers: Mapping[str, str], text: bytes
     ) -> LifecycleError:
         """What an answer of 300 or more means; the caller raises it."""
         reason, said = _status(text)
+        said = redacted(said, self._told())[:_SHOWN]
         message = f"{_asked(verb, path)}: {self.called} answers {status}" + (f": {said}" if said else "")
         if status in _LATER or status >= 500:
             after = headers.get("Retry-After") or headers.get("retry-after") or ""
@@ -280,7 +294,7 @@ class Answer:
         try:
             return self.raw.read1(amount)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise broken(self._where, error) from error
+            raise broken(self._where, error) from shown(error)
 
     def lines(self) -> Iterator[bytes]:
         """Its lines, without their ends; an unfinished one at a broken end is dropped.
@@ -336,6 +350,6 @@ def _status(text: bytes) -> tuple[str, str]:
     """Reason and message of a Status object; of anything else its beginning."""
     try:
         found = json.loads(text)
-        return str(found.get("reason", "")), str(found.get("message", ""))[:_SHOWN]
+        return str(found.get("reason", "")), str(found.get("message", ""))
     except (ValueError, AttributeError):
-        return "", " ".join(text.decode(errors="replace").split())[:_SHOWN]
+        return "", " ".join(text.decode(errors="replace").split())

@@ -124,9 +124,10 @@ def _of_kubeconfig(path: str, kube: Mapping[str, Any]) -> Credentials:
         contexts, active = config.list_kube_config_contexts(path)
         chosen = next((one for one in contexts if one["name"] == context), active)
     except (config.ConfigException, OSError, ValueError, yaml.YAMLError) as error:
+        # from None, and of what is no YAML only where: a parser quotes the line, and a line may be a token.
         raise InputError(
-            str(error), place=path.split(os.pathsep, maxsplit=1)[0], remedy="correct the kubeconfig"
-        ) from error
+            _reason(error), place=path.split(os.pathsep, maxsplit=1)[0], remedy="correct the kubeconfig"
+        ) from None
     memory = _Memory()
     files = _into_memory(configuration, memory)
 
@@ -147,6 +148,14 @@ def _of_kubeconfig(path: str, kube: Mapping[str, Any]) -> Credentials:
         proxy=configuration.proxy,
         memory=memory,
     )
+
+
+def _reason(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return f"line {mark.line + 1}, column {mark.column + 1} is no YAML"
+    # A program's output and a field's value are in the text of a ValueError; the client's own errors name fields.
+    return type(error).__name__ if isinstance(error, ValueError) else str(error)
 
 
 class _Memory:

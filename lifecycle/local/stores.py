@@ -36,7 +36,7 @@ def location_of_url(url: str, environ: Mapping[str, str], *, place: str) -> dict
     if scheme in ("s3", "gs"):
         bucket, key = _bucket_and_key(url, place)
         if not key:
-            raise InputError(f"{url!r} names no object", place=place, remedy=f"give {scheme}://BUCKET/KEY")
+            raise InputError(f"{_shown(url)!r} names no object", place=place, remedy=f"give {scheme}://BUCKET/KEY")
         return _s3(bucket, key, environ, place) if scheme == "s3" else _gcs(bucket, key)
     if scheme == "hdfs":
         return _hdfs(url, environ, place)
@@ -113,7 +113,7 @@ def _shown(url: str) -> str:
 def _bucket_and_key(url: str, place: str) -> tuple[str, str]:
     parts = urlsplit(url)
     if not parts.netloc:
-        raise InputError(f"{url!r} names no bucket", place=place, remedy=f"give {parts.scheme}://BUCKET/…")
+        raise InputError(f"{_shown(url)!r} names no bucket", place=place, remedy=f"give {parts.scheme}://BUCKET/…")
     return parts.netloc, url.split("://", 1)[1].partition("/")[2]
 
 
@@ -124,7 +124,8 @@ def _s3(bucket: str, key: str, environ: Mapping[str, str], place: str) -> dict[s
     if endpoint:
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise InputError(f"AWS_ENDPOINT_URL is {endpoint!r}, not an http or https URL", place=place)
+            shown = without_userinfo(endpoint)
+            raise InputError(f"AWS_ENDPOINT_URL is {shown!r}, not an http or https URL", place=place)
         config |= {"endpoint": parts.netloc, "insecure": parts.scheme == "http"}
     else:
         config["endpoint"] = "s3.amazonaws.com"
