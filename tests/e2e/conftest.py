@@ -34,8 +34,10 @@ QUICK_RETRIES = {"EXECUTOR_RETRY_BACKOFF_STEPS": "2", "EXECUTOR_RETRY_BACKOFF_DU
 class Program:
     """One ``argoexec`` as a process, in a session of its own. Its lines can be awaited."""
 
+    module = "lifecycle.cli"
+
     def __init__(self, directory: Path, argv: tuple[object, ...], environ: dict[str, str]) -> None:
-        self.argv = [sys.executable, "-m", "lifecycle.cli", *map(str, argv)]
+        self.argv = [sys.executable, "-m", self.module, *map(str, argv)]
         self.process = subprocess.Popen(
             self.argv, cwd=directory, env=_clean_environment() | environ, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -132,17 +134,23 @@ def _clean_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Program]]:
+def program() -> type[Program]:
+    """What :func:`start` starts."""
+    return Program
+
+
+@pytest.fixture
+def start(program: type[Program]) -> Iterator[Callable[..., Program]]:
     """Start ``argoexec`` with arguments; what still runs at the end of the test is killed."""
     started: list[Program] = []
 
     def begin(directory: Path, *argv: object, **environ: str) -> Program:
-        started.append(Program(directory, argv, environ))
+        started.append(program(directory, argv, environ))
         return started[-1]
 
     yield begin
-    for program in started:
-        program.close()
+    for one in started:
+        one.close()
 
 
 class Runner:
