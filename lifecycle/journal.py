@@ -9,6 +9,7 @@ UTC) and ``s`` (seconds since the header).
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lifecycle.clock import Clock
+
+log = logging.getLogger("argoexec")
 
 VERSION = 1
 
@@ -63,6 +66,7 @@ class FileJournal:
                 os.fdatasync(self._fd)
             except OSError as error:
                 self.error = error
+                log.warning("the journal is incomplete: %s cannot be written: %s", self.path, error.strerror)
                 self._shut()
 
     def close(self) -> None:
