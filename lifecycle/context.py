@@ -7,10 +7,12 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lifecycle import findings
 from lifecycle.clock import Cancel
 from lifecycle.errors import Terminated
 from lifecycle.grace import share_out
 from lifecycle.outcome import Item, Record
+from lifecycle.resume import Known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from lifecycle.clock import Clock
     from lifecycle.errors import Cancelled
     from lifecycle.files import Files
+    from lifecycle.findings import FindingsFile
     from lifecycle.grace import Grace
     from lifecycle.journal import Journal
     from lifecycle.location import Location
@@ -135,6 +138,8 @@ class Pod:
         settings: Settings | None = None,
         rng: random.Random | None = None,
         tell: Callable[[str], None] = lambda _: None,
+        known: Known | None = None,
+        findings_file: FindingsFile | None = None,
     ) -> None:
         """Take what is injected.
 
@@ -156,6 +161,8 @@ class Pod:
             settings: what may be set from outside.
             rng: jitter comes from it; tests seed it.
             tell: leaves a message where the kubelet finds it, however this process ends; the last one counts.
+            known: what earlier processes of this pod have left.
+            findings_file: where this one leaves what it finds out.
         """
         self.name = name
         self.template = template
@@ -173,6 +180,8 @@ class Pod:
         self.settings = settings or Settings()
         self.rng = rng or random.Random()  # noqa: S311 - jitter
         self.tell = tell
+        self.known = known or Known()
+        self._findings_file = findings_file
         self.cancel = Cancel()
         """Ends the phases that can be cancelled."""
         self.hurry = Cancel()
@@ -192,6 +201,8 @@ class Pod:
         self._cluster: Objects | None = None
         self.unmade: Exception | None = None
         """Why there is no runtime."""
+        self._unkept = ""
+        """The phase of which something was too large to be kept."""
         self._lock = threading.Lock()
 
     @property
@@ -255,6 +266,21 @@ class Pod:
         if self.stops > 2 or (self.stops > 1 and self.found.exit is not None):
             self.abandon.set(reason)
             self.last.set(reason)
+
+    def keep_item(self, item: Item) -> None:
+        """Keep what was found out with an item that is settled, before the journal says that it is."""
+        if self._findings_file is not None and not self._findings_file.write(findings.of_item(self, item)):
+            self._unkept = item.phase
+
+    def keep_phase(self, phase: str) -> None:
+        """Keep what was found out in a phase, before the journal says that it is left."""
+        if self._findings_file is not None and self._unkept != phase:
+            self._findings_file.write(findings.of_phase(self, phase))
+
+    def keep_name(self, number: int, name: str) -> None:
+        """Keep the name of a document of the manifest that is being sent to the server."""
+        if self._findings_file is not None:
+            self._findings_file.write({"begun": number, "name": name})
 
     def identity(self) -> Mapping[str, Any]:
         """What the journal's header says of the pod."""

@@ -62,7 +62,7 @@ class _Model:
 
 
 class Engine:
-    """Runs one table for one pod, from its first phase to a verdict."""
+    """Runs one table for one pod, from its first phase, or from where it was interrupted, to a verdict."""
 
     def __init__(
         self, table: Table, pod: Pod, *, environ: Mapping[str, str] | None = None, observer: Observer | None = None
@@ -98,8 +98,17 @@ class Engine:
 
     def run(self) -> Verdict:
         """Perform phase after phase until a verdict."""
-        journal = self.pod.journal
-        journal.write("pod", version=VERSION, table=self.table.name, **self.pod.identity())
+        journal, known = self.pod.journal, self.pod.known
+        known.restore(self.pod)
+        if known.state:
+            self._machine.set_state(known.state, self._model)
+        for note in known.notes:
+            log.warning("%s", note)
+        if known.ended:
+            return Verdict(self.state)
+        journal.write("pod", version=VERSION, table=self.table.name, **self.pod.identity(), **known.header())
+        for note in known.notes:
+            journal.write("note", phase=self.state, text=note)
         while self.state in self.table:
             self._fire(self._perform(self.table[self.state]))
         verdict = Verdict(self.state)
@@ -113,7 +122,6 @@ class Engine:
         log.debug("entering %s", phase.state)
         if self._observer:
             self._observer.entered(stay)
-        before = len(self.pod.record.failures)
         try:
             phase.resolve()(self.pod, stay)
         except Cancelled as reason:
@@ -127,7 +135,9 @@ class Engine:
             log.debug("the phase %s failed", phase.state, exc_info=True)
         finally:
             stay.close()
-        return Event.FAILED if len(self.pod.record.failures) > before else Event.DONE
+        # Those of an earlier process in this phase count as well.
+        failed = any(failure.phase == phase.state for failure in self.pod.record.failures)
+        return Event.FAILED if failed else Event.DONE
 
     def _fire(self, event: Event) -> None:
         source = self.state
@@ -140,6 +150,7 @@ class Engine:
 
     def _journal_transition(self, data: EventData) -> None:
         stay = self.stays[-1]
+        self.pod.keep_phase(stay.phase.state)
         self.pod.journal.write(
             "leave",
             phase=stay.phase.state,

@@ -1,17 +1,19 @@
 """The journal: one JSON object a line, fsynced before the next step begins.
 
-A line is one of ``pod`` (the header), ``enter``, ``leave`` (a transition), ``attempt`` (one that failed), ``item``,
-``progress`` (bytes of a long transfer), ``failure``, ``note``, ``end``. Every line has ``t`` (wall clock, RFC 3339
-UTC) and ``s`` (seconds since the header).
+A line is one of ``pod`` (the header; a second one is a restart), ``enter``, ``leave`` (a transition), ``attempt`` (one
+that failed), ``item``, ``progress`` (bytes of a long transfer), ``failure``, ``note``, ``end``. Every line has ``t``
+(wall clock, RFC 3339 UTC) and ``s`` (seconds since the header).
 ``argoexec explain`` reads it for a person, ``argoexec diagram --journal`` draws the way from it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lifecycle.errors import InputError
@@ -34,9 +36,18 @@ class Journal(Protocol):
 
 
 class FileJournal:
-    """A journal in a file. A failing disk must not fail the pod: writing stops, and ``error`` says why."""
+    """A journal in a file. A failing disk must not fail the pod: writing stops, and ``error`` says why.
+
+    The file is this process's alone as long as it is open.
+    """
 
     def __init__(self, path: Path, clock: Clock) -> None:
+        """Open it, or make it; a line that a crash has torn is cut off.
+
+        Raises:
+            BlockingIOError: another process writes it.
+            OSError: it cannot be made.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._clock = clock
@@ -44,9 +55,12 @@ class FileJournal:
         self._lock = threading.Lock()
         self.error: OSError | None = None
         self._fd: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        size = os.fstat(self._fd).st_size
-        if size and os.pread(self._fd, 1, size - 1) != b"\n":
-            os.write(self._fd, b"\n")  # a crash left a torn line: what follows begins on its own
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._whole = cut_torn_line(self._fd)
+        except OSError:
+            self._shut()
+            raise
 
     def write(self, kind: str, **fields: Any) -> None:
         """Add one line and fsync it; the lock keeps the lines of parallel items whole."""
@@ -62,12 +76,18 @@ class FileJournal:
             if self._fd is None:
                 return
             try:
-                os.write(self._fd, data)
-                os.fdatasync(self._fd)
+                self._append(self._fd, data)
             except OSError as error:
                 self.error = error
                 log.warning("the journal is incomplete: %s cannot be written: %s", self.path, error.strerror)
+                with suppress(OSError):  # what there was room for of this line
+                    os.ftruncate(self._fd, self._whole)
                 self._shut()
+
+    def _append(self, fd: int, data: bytes) -> None:
+        write_all(fd, data)
+        os.fdatasync(fd)
+        self._whole += len(data)
 
     def close(self) -> None:
         """Close the file; later lines are dropped."""
@@ -78,6 +98,35 @@ class FileJournal:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it: a disk that becomes full takes a part, and says so only when it is asked again.
+
+    Raises:
+        OSError: of the kernel.
+    """
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def cut_torn_line(fd: int) -> int:
+    """Cut off what a crash in mid-write has left after the last whole line; the size of what stays.
+
+    Raises:
+        OSError: of the kernel.
+    """
+    size = end = os.fstat(fd).st_size
+    tail = b""
+    while end and b"\n" not in tail:
+        begin = max(0, end - 64 * 1024)
+        tail = os.pread(fd, end - begin, begin)
+        end = begin
+    whole = end + tail.rfind(b"\n") + 1
+    if whole < size:
+        os.ftruncate(fd, whole)
+    return whole
 
 
 class MemoryJournal:

@@ -149,6 +149,9 @@ MESSAGE_LIMIT = 4096
 OOM_KILLED = "OOMKilled"
 """The kubelet's and the engines' word for a container that passed its memory limit."""
 
+LOST = "lost"
+"""Our word for a container that was killed with whoever ran it: nobody knows how it would have ended."""
+
 NOT_BEGUN = frozenset({"ContainerCannotRun", "StartError"})
 """Words of docker and of containerd for a container whose command could not be begun: it has ended all the same."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lifecycle.errors import Cancelled, LifecycleError, NotFound
 from lifecycle.outcome import Failure, Item, ItemState
 from lifecycle.policy import Attempts
+from lifecycle.resume import fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,12 +44,14 @@ class Task:
         work: one attempt; called again under the phase's policy.
         then: the state the item is in when it has worked.
         forgiven: why an item that is not there is skipped instead of failed (spec 1.8, 1.13); empty when it is not.
+        there: whether what an earlier process did is still there; asked only when it says that it was done.
     """
 
     item: Item
     work: Callable[[], None]
     then: ItemState
     forgiven: str = ""
+    there: Callable[[], bool] = lambda: True
 
 
 @dataclass(slots=True)
@@ -114,10 +117,29 @@ class Stay:
             return
         item.move(state)
         item.note = note or item.note
+        self._pod.keep_item(item)
         self._pod.journal.write("item", phase=self.phase.state, item=item.record())
 
+    def recall(self, item: Item, then: ItemState, there: Callable[[], bool] = lambda: True) -> bool:
+        """Whether an earlier process has settled this item: it is then as that one left it, and nothing is to be done.
+
+        Args:
+            item: new.
+            then: the state of one that has worked.
+            there: as in :class:`Task`.
+        """
+        record = self._pod.known.take(item)
+        if record is None or (record["state"] == then and not there()):
+            return False
+        if record["state"] not in (then, ItemState.SKIPPED, ItemState.FAILED, ItemState.ABANDONED):
+            return False
+        fill(item, record)
+        return True
+
     def fail(self, failure: Failure) -> None:
-        """Keep a failure: in the record, the journal and the log."""
+        """Keep a failure: in the record, the journal and the log. One that a restart meets again is there already."""
+        if failure in self._pod.known.failures:
+            return
         self._pod.record.add(failure)
         self._pod.journal.write("failure", failure=failure.record())
         log.error("%s", failure)
@@ -209,6 +231,8 @@ class Stay:
             Cancelled: in a phase that can be cancelled.
         """
         item = task.item
+        if self.recall(item, task.then, task.there):
+            return
         try:
             self.attempt(item, task.work)
         except Cancelled as reason:

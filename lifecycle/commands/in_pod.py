@@ -17,10 +17,10 @@ from lifecycle.context import KNOWN_PROXIES, Pod, Settings
 from lifecycle.engine import Engine
 from lifecycle.errors import InputError
 from lifecycle.files import LocalFiles, PodFiles
-from lifecycle.journal import FileJournal
 from lifecycle.outcome import MESSAGE_LIMIT, Failure, clip
 from lifecycle.policy import parse_duration
 from lifecycle.ports import Surroundings
+from lifecycle.resume import Whose, begin
 from lifecycle.stopping import arm_deadline, handle_signals, held_back
 from lifecycle.table import Verdict
 from lifecycle.template import Template
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from lifecycle.clock import Clock
     from lifecycle.files import Files
-    from lifecycle.journal import Journal
     from lifecycle.ports import ControlPlane, RuntimeFactory
+    from lifecycle.resume import Kept
     from lifecycle.table import Table
 
 log = logging.getLogger("argoexec")
@@ -107,6 +107,8 @@ def _pod(
     secrets = environ.get("ARGOEXEC_SECRETS")
     files: Files = LocalFiles.read(Path(local), Path(secrets) if secrets else None) if local else PodFiles()
     default = f"/tmp/argo/{table.name}.journal.jsonl"  # noqa: S108 - the container's own layer, as spec 5.1
+    whose = Whose.of(name, table, template, environ.get("ARGO_POD_UID", ""))
+    kept = _kept(Path(environ.get("ARGOEXEC_JOURNAL") or default), clock, table, whose)
     return Pod(
         name=name,
         template=template,
@@ -114,7 +116,9 @@ def _pod(
         control=control,
         drivers=registry.drivers(files.secrets, None if local else here),
         clock=clock,
-        journal=_journal(Path(environ.get("ARGOEXEC_JOURNAL") or default), clock),
+        journal=kept.journal if kept else _NullJournal(),
+        known=kept.known if kept else None,
+        findings_file=kept.findings if kept else None,
         runtime=lambda: runtime.from_pod(here),
         reads_base_layer=runtime.reads_base_layer,
         runtime_name=runtime_name,
@@ -143,17 +147,17 @@ class _NullJournal:
         """Drop it."""
 
 
-def _journal(path: Path, clock: Clock) -> Journal:
-    """In the file; one that cannot be made, as below a read-only root, does not keep a pod from its work."""
+def _kept(path: Path, clock: Clock, table: Table, whose: Whose) -> Kept | None:
+    """The journal; one that cannot be made, as below a read-only root, does not keep a pod from its work."""
     try:
-        return FileJournal(path, clock)
+        return begin(path, clock, table, whose)
     except OSError as error:
         log.warning(
             "there will be no journal: %s cannot be written: %s; name a writable place in ARGOEXEC_JOURNAL",
             path,
             error.strerror,
         )
-        return _NullJournal()
+        return None
 
 
 def settings(environ: Mapping[str, str]) -> Settings:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifecycle.errors import AlreadyExists, NotFound
 from lifecycle.outcome import ItemState
+from lifecycle.phases.staging import order_of
 from lifecycle.stay import Task
 
 if TYPE_CHECKING:
@@ -29,22 +30,25 @@ _ALPHABET = "".join(sorted(set(string.ascii_lowercase) - set("aeioulm"))) + "245
 
 def apply(pod: Pod, stay: Stay) -> None:
     """Do what is asked for each document; what has been done stays done when a later one fails."""
-    order = pod.found.order
-    for change in order.changes if order else ():
-        named = _named(change, pod.rng)
+    order = order_of(pod)
+    for number, change in enumerate(order.changes if order else ()):
+        begun = pod.known.begun(number)  # by a process that was killed before it heard the answer, or after
+        named = _named(change, pod.rng, begun)
         item = stay.item("object", shown(named))
-        stay.perform(Task(item, partial(_perform, pod, stay, item, named), ItemState.DONE))
+        work = partial(_perform, pod, stay, item, named, again=bool(begun))
+        pod.keep_name(number, named.name or shown(named))
+        stay.perform(Task(item, work, ItemState.DONE))
         if item.state is not ItemState.DONE:
             return
     pod.found.ran = True
 
 
-def _perform(pod: Pod, stay: Stay, item: Item, change: Change) -> None:
+def _perform(pod: Pod, stay: Stay, item: Item, change: Change, *, again: bool) -> None:
     order, objects = pod.found.order, pod.cluster
     try:
         found = objects.perform(change)
     except AlreadyExists:
-        if not item.attempts:
+        if not item.attempts and not again:
             raise
         found = objects.perform(replace(change, action="get"))
         item.note = "it is there: the answer to an earlier attempt was lost"
@@ -64,12 +68,12 @@ def shown(change: Change) -> str:
     return f"{change.kind}/{change.name}"
 
 
-def _named(change: Change, rng: random.Random) -> Change:
+def _named(change: Change, rng: random.Random, begun: str) -> Change:
     """With a name of ours where the server would make one: then a request whose answer was lost can be sent again."""
     if change.action != "create" or change.name:
         return change
     prefix = str(change.body["metadata"]["generateName"])[:_LONGEST]
-    name = prefix + "".join(rng.choices(_ALPHABET, k=_SUFFIX))
+    name = begun or prefix + "".join(rng.choices(_ALPHABET, k=_SUFFIX))
     body: dict[str, Any] = change.body | {"metadata": change.body["metadata"] | {"name": name}}
     return replace(change, body=body, name=name)
 

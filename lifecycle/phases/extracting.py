@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifecycle.errors import BadRequest, LifecycleError
 from lifecycle.outcome import ItemState
+from lifecycle.phases.staging import order_of
 from lifecycle.stay import Task
 from lifecycle.template import text_of
 
@@ -22,7 +23,7 @@ def extract(pod: Pod, stay: Stay) -> None:
         for number, one in enumerate(pod.template.view.outputs.parameters)
         if one.value_from and (one.value_from.json_path or one.value_from.jq_filter)
     ]
-    order = pod.found.order
+    order = order_of(pod)
     if not wanted or order is None or (not pod.found.objects and not order.forgives):
         return
     latest: list[dict[str, Any]] = []
@@ -31,7 +32,7 @@ def extract(pod: Pod, stay: Stay) -> None:
         latest[:] = [pod.cluster.get(one) for one in pod.found.objects]
 
     seen = stay.item("object", "")
-    stay.perform(Task(seen, read, ItemState.DONE))
+    stay.perform(Task(seen, read, ItemState.DONE, there=lambda: bool(latest)))
     if seen.state is not ItemState.DONE:
         return
     stay.perform_all([_parameter(pod, stay, one, number, latest) for number, one in wanted])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifecycle import location as locations
 from lifecycle.archive.extract import Limits
-from lifecycle.beneath import open_plain
+from lifecycle.beneath import open_beneath, open_plain
 from lifecycle.errors import NotFound
 from lifecycle.moved import Moved
 from lifecycle.outcome import ItemState
@@ -62,7 +62,31 @@ def _task(pod: Pod, stay: Stay, number: int, artifact: Artifact, raw: dict[str, 
             set_mode(dest, artifact.mode, recurse=artifact.recurse_mode)
         item.size, item.note = moved.size, moved.note
 
-    return Task(item, work, ItemState.LOADED, forgiven="optional" if artifact.optional else "")
+    return Task(
+        item,
+        work,
+        ItemState.LOADED,
+        forgiven="optional" if artifact.optional else "",
+        there=lambda: _is_there(pod, artifact),
+    )
+
+
+def _is_there(pod: Pod, artifact: Artifact) -> bool:
+    """Whether there is anything at the place of an artifact: it comes there as a whole or not at all."""
+    if pod.template.overlapping_mount(artifact.path) is None:
+        return os.path.lexists(pod.files.input_artifact(artifact.name))
+    mirrored = pod.files.mirrored(artifact.path)
+    try:
+        root = os.open(mirrored.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        os.close(open_beneath(root, mirrored.path, os.O_PATH | os.O_NOFOLLOW))
+    except OSError:
+        return False
+    finally:
+        os.close(root)
+    return True
 
 
 def moving(pod: Pod, stay: Stay, item: Item) -> Moved:

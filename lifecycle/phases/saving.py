@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lifecycle import location as locations
 from lifecycle import transfer
-from lifecycle.errors import BadRequest, LifecycleError, NotFound
+from lifecycle.errors import BadRequest, LifecycleError, NotFound, Unsupported
 from lifecycle.grace import MEASURED
 from lifecycle.location import Location
 from lifecycle.outcome import ItemState
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lifecycle.context import Pod
+    from lifecycle.ports import Container
     from lifecycle.stay import Stay
     from lifecycle.view import Artifact, Parameter
 
@@ -102,10 +103,19 @@ def source_of(pod: Pod, path: str) -> MirrorSource | RuntimeSource:
     if pod.template.is_mirrored(path):
         # An absolute link in a volume leads where it leads in main: the mirror of a pod has all mounts, and so has a
         # held root; a directory of this machine has not.
-        if isinstance(pod.runtime, RootHolder):
+        if isinstance(pod.runtime, RootHolder) and _holds(pod.runtime, main):
             return HeldSource(pod.runtime, main, path)
         return MirrorSource(pod.files.mirrored(path), path)
     return RuntimeSource(pod.runtime, main, path)
+
+
+def _holds(runtime: RootHolder, main: Container) -> bool:
+    """Not any more after a restart, when main had ended before."""
+    try:
+        runtime.held_root(main)
+    except (NotFound, Unsupported):
+        return False
+    return True
 
 
 # --- parameters -----------------------------------------------------------------------------------------------------

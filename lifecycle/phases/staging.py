@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lifecycle.context import Pod
+    from lifecycle.manifest import Order
     from lifecycle.stay import Stay
 
 
@@ -36,15 +37,36 @@ def stage(pod: Pod, stay: Stay) -> None:
 
 def stage_manifest(pod: Pod, stay: Stay) -> None:
     """Read what a `resource` template asks for, and judge all of it before anything is created; write the manifest."""
+    text, order = read_order(pod)
+    for note in order.notes:
+        stay.note(note)
+    if text:
+        _write(stay, "manifest", pod.files.manifest, text.decode(errors="replace"), 0o600)  # it may be a Secret
+
+
+def read_order(pod: Pod) -> tuple[bytes, Order]:
+    """The manifest and what it asks for. A restart reads it again: nothing of it is kept.
+
+    Raises:
+        InputError, LifecycleError: something in it cannot be, or it is not there.
+    """
     from lifecycle import manifest  # noqa: PLC0415 - only `resource` templates pay for it
 
     action = (pod.template.raw.get("resource") or {}).get("action") or ""
     text = manifest.text_of(pod.template, pod.files)
     pod.found.order = order = manifest.read(pod.template, action, text)
-    for note in order.notes:
-        stay.note(note)
-    if text:
-        _write(stay, "manifest", pod.files.manifest, text.decode(errors="replace"), 0o600)  # it may be a Secret
+    return text, order
+
+
+def order_of(pod: Pod) -> Order | None:
+    """What was read in this phase, maybe by an earlier process.
+
+    Raises:
+        InputError, LifecycleError: as ``read_order``, after a restart.
+    """
+    if pod.found.order is None and pod.known.state:
+        read_order(pod)
+    return pod.found.order
 
 
 def _write(stay: Stay, kind: str, path: Path, text: str, mode: int) -> None:

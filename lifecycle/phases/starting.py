@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lifecycle.errors import LifecycleError, Permanent
@@ -28,13 +29,20 @@ def start(pod: Pod, stay: Stay) -> None:
     """
     if pod.sandbox is None or pod.launch is None:
         raise LifecycleError("this lifecycle was given no sandbox to start containers in")
+    if pod.known.was_begun(stay.phase.state, "container", pod.launch.main.name):
+        stay.note("main was begun by a process that was killed: it is not begun again")
+        return
     for spec in pod.launch.init_containers:
         _run_init(pod.sandbox, stay, spec)
         if stay.items[-1].state is not ItemState.DONE:
             return
     for spec in (*pod.launch.sidecars, pod.launch.main):
         item = stay.item("container", spec.name)
-        stay.perform(Task(item, lambda spec=spec: _start(pod.sandbox, spec, stay.cancel), ItemState.DONE))  # type: ignore[misc]
+        work = partial(_start, pod.sandbox, spec, stay.cancel)
+        if spec is pod.launch.main:
+            pod.keep_item(item)  # before it begins: main never runs twice
+        # A sidecar has died with the process that had started it.
+        stay.perform(Task(item, work, ItemState.DONE, there=lambda: False))
         if item.state is not ItemState.DONE:
             return
 

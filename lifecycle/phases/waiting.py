@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from lifecycle.clock import Cancel, deadline_exceeded, terminated
 from lifecycle.context import ControlChanged, Stop
-from lifecycle.errors import Cancelled, LifecycleError, Transient, Unavailable, classify
+from lifecycle.errors import Cancelled, LifecycleError, Permanent, Transient, Unavailable, classify
 from lifecycle.grace import GraceKnown
-from lifecycle.outcome import NOT_BEGUN, OOM_KILLED, Failure, ItemState
+from lifecycle.outcome import LOST, NOT_BEGUN, OOM_KILLED, Failure, ItemState
 from lifecycle.unreachable import refuse
 
 if TYPE_CHECKING:
@@ -95,6 +95,12 @@ class _Watch:
 
     def run(self) -> None:
         pod = self._pod
+        if self._stay.recall(self._item, ItemState.REPORTED):  # an earlier process has seen main's end
+            if pod.record.cancelled is not None:
+                raise pod.record.cancelled
+            return
+        if pod.record.cancelled is not None:  # it has told main to stop, and did not see the end
+            pod.inbox.put(Stop(pod.record.cancelled))
         self._unwanted = refuse(pod, self._stay)
         self._obey(self._read())
         self._clock.start(self._follow, "main")
@@ -220,16 +226,22 @@ class _Watch:
         self._done = True
         code = f"exit code {status.code}"
         how = code + (f" ({status.reason})" if status.reason else "")
-        self._stay.settle(self._item, ItemState.REPORTED, how)
         if status.reason == OOM_KILLED:
             self._pod.record.ended = (
                 f"main was killed by the kernel: it used more memory than its limit ({status.reason}, {code}) — "
                 "raise resources.limits.memory"
             )
+        elif status.reason == LOST:
+            error = Permanent(
+                "main was lost: the executor that ran it was killed, and main with it",
+                remedy="run it again from its beginning; what it had written until then is saved",
+            )
+            self._stay.fail(Failure.of(error, phase=self._stay.phase.state, item="main"))
         elif status.reason in NOT_BEGUN and status.message:
             self._pod.record.ended = f"main could not be started: {status.message} ({status.reason}, {code})"
         elif status.reason:
             self._pod.record.ended = f"main ended with {how}"
+        self._stay.settle(self._item, ItemState.REPORTED, how)
 
     def _lost(self, error: LifecycleError) -> None:
         self._done = True
@@ -285,6 +297,7 @@ class _Watch:
             self._reason = reason
             self._by_signal = self._pod.stops > 0 and not self._unwanted
             self._pod.record.cancelled = reason
+            self._pod.keep_item(self._item)  # main is told once; a restart must know why
             self._pod.journal.write("note", phase=self._stay.phase.state, text=f"stopping main: {reason}")
             if not self._unwanted:
                 self._send(signal.SIGTERM)

@@ -9,6 +9,7 @@ from lifecycle.clock import terminated
 from lifecycle.context import ControlChanged, Stop
 from lifecycle.errors import NotFound, Permanent
 from lifecycle.outcome import ItemState
+from lifecycle.phases.staging import order_of
 from lifecycle.stay import Task
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def watch(pod: Pod, stay: Stay) -> None:
     """Judge the object as it is and each change of it; without conditions nothing is waited for."""
-    order = pod.found.order
+    order = order_of(pod)
     if order is None or not order.watched or not pod.found.objects:
         return
     [found] = pod.found.objects

@@ -14,6 +14,9 @@ from lifecycle.clock import VirtualClock
 from lifecycle.commands import in_pod
 from lifecycle.errors import InputError
 from lifecycle.journal import FileJournal
+from lifecycle.pod import WAIT_TABLE
+from lifecycle.resume import Whose
+from lifecycle.template import Template
 
 GLOBAL = """--kubeconfig=x --as=a --as-group=g --as-group=h --as-uid=1 --certificate-authority=c --client-certificate=c
 --client-key=k --cluster=c --context=c --insecure-skip-tls-verify --insecure-skip-tls-verify=true -n ns --namespace=ns
@@ -170,8 +173,8 @@ def test_a_journal_that_cannot_be_made_does_not_keep_a_pod_from_its_work(monkeyp
     monkeypatch.setattr(in_pod.log, "propagate", True)
     (tmp_path / "file").touch()
 
-    dropped = in_pod._journal(tmp_path / "file/j", VirtualClock())
-    dropped.write("pod", version=1)
+    whose = Whose.of("p", WAIT_TABLE, Template({"name": "t"}))
+    assert in_pod._kept(tmp_path / "file/j", VirtualClock(), WAIT_TABLE, whose) is None
 
     (said,) = [record.getMessage() for record in caplog.records]
     assert all(part in said for part in (str(tmp_path / "file/j"), "ARGOEXEC_JOURNAL"))

@@ -70,9 +70,7 @@ class Followed(threading.Thread):
         space, one = self._play.namespace, f"metadata.name={self._play.case.pod}"
         while True:
             try:
-                for event in space.api.watch(
-                    space.pods, 4 * PATIENCE, fieldSelector=f"metadata.name={name}", **version
-                ):
+                for event in space.api.watch(space.pods, 4 * PATIENCE, fieldSelector=one, **version):
                     if event["type"] == "ERROR":  # what was between is told as the present
                         version = {}
                         break
