@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 from drivers.s3 import S3Driver
 from lifecycle import registry
 from lifecycle.cli import main
+from runtimes import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,5 +25,6 @@ class ImpatientS3Driver(S3Driver):
 
 
 if __name__ == "__main__":
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # a test that is killed leaves nobody in its network
     registry.DRIVERS["s3"] = "tests.e2e.impatient:ImpatientS3Driver"
     sys.exit(main())

@@ -159,7 +159,7 @@ def test_a_full_journal_is_said_and_the_pod_goes_on(controlled, start, tmp_path)
     many = [{"name": f"a-{number}", "path": f"/in/{number}", "raw": {"data": f"{number}"}} for number in range(40)]
     controlled.lay_out(inputs={"artifacts": many}, container={"command": ["true"]})
 
-    with apart.small_disk(tmp_path / "small", 4096) as small:
+    with apart.small_disk(tmp_path / "small", 2 * 4096) as small:  # a page for it, one for what a restart would need
         journal = small / "init.jsonl"
         done = controlled.init(ARGOEXEC_JOURNAL=str(journal))
         told = start(tmp_path, "explain", journal).end(0)
@@ -168,6 +168,7 @@ def test_a_full_journal_is_said_and_the_pod_goes_on(controlled, start, tmp_path)
         assert FULL in done.stderr
         assert str(journal) in done.stderr
         assert 2048 < journal.stat().st_size <= 4096
+        assert journal.read_bytes().endswith(b"}\n")
     assert "wf-1" in told.stdout
     for number in range(40):
         assert (controlled.volume("input-artifacts") / f"a-{number}").read_text() == str(number)

@@ -34,7 +34,12 @@ MIDST = 12 * MIB
 """Bytes that go before the fault: some parts are whole, others are not."""
 SOON = {"EXECUTOR_RETRY_BACKOFF_DURATION": "200ms", "EXECUTOR_RETRY_BACKOFF_STEPS": "20"}
 """Attempts enough for a server that takes seconds to come back."""
-TWICE = {"EXECUTOR_RETRY_BACKOFF_DURATION": "200ms", "EXECUTOR_RETRY_BACKOFF_STEPS": "2"}
+TWICE = SOON | {"EXECUTOR_RETRY_BACKOFF_STEPS": "2"}
+BUDGET = (
+    SOON
+    | {"EXECUTOR_RETRY_BACKOFF_STEPS": "0"}
+    | {f"ARGOEXEC_RETRY_{phase.upper()}_BUDGET": "3s" for phase in (LOADING, SAVING)}
+)
 AGAIN = "again in"
 """What the log says of an attempt that has failed and is not the last."""
 
@@ -213,10 +218,11 @@ def test_a_network_that_is_silent_for_a_moment_costs_no_attempt(transfer):
     assert transfer.attempts == []
 
 
-@pytest.mark.parametrize("verdict", [DROPPED, REFUSED], ids=["silent", "refused"])
-def test_a_network_that_is_cut_for_good(transfer, verdict):
+@pytest.mark.parametrize(("verdict", "policy"), [(DROPPED, TWICE), (REFUSED, BUDGET)], ids=["silent", "refused"])
+def test_a_network_that_is_cut_for_good(transfer, verdict, policy):
+    """The policy ends it: by its attempts, or by its budget."""
     transfer.store.way.cut(verdict, after=MIDST)
-    program = transfer.start(**TWICE)
+    program = transfer.start(**policy)
     transfer.store.way.await_cut()
 
     program.end(1)
