@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lifecycle import findings
+from lifecycle.errors import InputError
 from lifecycle.findings import FindingsFile
 from lifecycle.journal import VERSION, FileJournal
 from lifecycle.outcome import Failure, Item, ItemState
@@ -44,6 +45,7 @@ class Known:
         restarts: how many processes have been killed.
         failures: those that count, in order.
         items: by kind and name, those of ``state`` that are settled.
+        stays: those in the phases before, as ``-o json`` shows them.
         saved: the items of earlier phases that have been saved and are not reported yet.
         lines: of the findings, all.
         believed: of the findings, what the journal confirms.
@@ -55,6 +57,7 @@ class Known:
     restarts: int = 0
     failures: list[Failure] = field(default_factory=list)
     items: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
+    stays: list[dict[str, Any]] = field(default_factory=list)
     saved: list[Item] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
     believed: list[dict[str, Any]] = field(default_factory=list)
@@ -121,10 +124,11 @@ class Whose:
         return {"version": VERSION, "pod": self.pod, "table": self.table, "template": self.template, "uid": self.uid}
 
 
-def begin(path: Path, clock: Clock, table: Table, whose: Whose) -> Kept:
+def begin(path: Path, clock: Clock, table: Table, whose: Whose, *, strict: bool = False) -> Kept:
     """Open a journal, and find out what is known from it. One that is not this pod's is moved aside, never changed.
 
     Raises:
+        InputError: with ``strict``, instead of moving it aside.
         BlockingIOError: another process writes it.
         OSError: it cannot be made.
     """
@@ -136,6 +140,8 @@ def begin(path: Path, clock: Clock, table: Table, whose: Whose) -> Kept:
     notes = []
     if lines or stranger:
         stranger = stranger or _stranger(lines, found, whose)
+        if stranger and strict:
+            raise InputError(f"its journal is {stranger}", place=str(path))
         if stranger:
             notes.append(f"the journal that was here is {stranger}: it is kept as {_move_aside(path, beside, lines)}")
             lines, torn, whole = [], False, False
@@ -255,6 +261,7 @@ class _Reader:
         self._failures: list[Failure] = []
         self._items: list[dict[str, Any]] = []
         self._behind: set[str] = set()
+        self._stays: list[dict[str, Any]] = []
         self._ended = False
 
     def read(self, lines: list[dict[str, Any]]) -> Known:
@@ -263,16 +270,15 @@ class _Reader:
         failed = [_failure(line) for line in self._open if line["kind"] == "failure"]
         failures = self._failures + [one for one in failed if one.phase == self._state]
         records = [line["item"] for line in self._open if line["kind"] == "item" and line["phase"] == self._state]
-        known = Known(state=self._state, ended=self._ended, failures=failures, lines=self._found)
+        known = Known(state=self._state, ended=self._ended, failures=failures, lines=self._found, stays=self._stays)
         for record in _latest(records):
             if self._is_settled(record, failures):
                 known.items.setdefault((record["kind"], record["name"]), []).append(record)
         known.believed = [self._believed(line, set(known.items)) for line in self._found]
         reported = [record for record in records if record["state"] == ItemState.REPORTED]
         known.saved = [item for item in map(self._saved, _latest(self._items + reported)) if item is not None]
-        known.notes.append(
-            f"restarted: it had ended {self._state}" if self._ended else f"restarted: it goes on with {self._state}"
-        )
+        over = "nothing is left to do: it had ended before the restart"
+        known.notes.append(f"{over} ({self._state})" if self._ended else f"restarted: it goes on with {self._state}")
         return known
 
     def _take(self, line: dict[str, Any]) -> None:
@@ -288,6 +294,7 @@ class _Reader:
                     self._failures.append(_failure(one))
                 elif one["kind"] == "item":
                     self._items.append(one["item"] | {"phase": one["phase"]})
+            self._stays.append(_stay(line, self._open))
             self._behind.add(line["phase"])
             self._state, self._open = line["to"], []
         self._ended = line["kind"] == "end" and self._state in set(Verdict)
@@ -295,7 +302,7 @@ class _Reader:
     def _begin_anew(self) -> None:
         """This process did not go on from what stands before."""
         self._state, self._open, self._failures, self._items = self._table.initial, [], [], []
-        self._behind = set()
+        self._behind, self._stays = set(), []
 
     def _is_settled(self, record: Mapping[str, Any], failures: list[Failure]) -> bool:
         if (self._state, record["kind"], record["name"]) not in self._settled:
@@ -351,6 +358,19 @@ def _goes_on(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     if before["state"] in _OF_REPORT:
         return bool(after["state"] != before["state"])
     return before["state"] in _LOST
+
+
+def _stay(left: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A stay that is over, as ``-o json`` shows it."""
+    records = [one["item"] for one in lines if one["kind"] == "item" and one["phase"] == left["phase"]]
+    items = _latest(records)
+    return {
+        "phase": left["phase"],
+        "outcome": left["event"],
+        "attempts": max((one["attempts"] for one in items), default=0) or 1,
+        "seconds": left["seconds"],
+        "items": items,
+    }
 
 
 def _failure(line: Mapping[str, Any]) -> Failure:

@@ -21,11 +21,12 @@ from lifecycle.errors import (
     StorageFull,
     Unsupported,
 )
+from lifecycle.outcome import LOST
 from lifecycle.ports import MAIN, OURS, Container, ExitStatus
 from runtimes.held import open_regular, open_tree
 from runtimes.inotify import Watch
 from runtimes.readable import readable
-from runtimes.records import PodDirectory
+from runtimes.records import CLOSED, PodDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from runtimes.records import ContainerDirectory, Started
 
 POD = "ARGOEXEC_LOCAL_POD"
-_LOST = ExitStatus(137, "lost")
+_LOST = ExitStatus(137, LOST)
 """Of a container whose shim was killed: it is dead too, and nobody knows how it would have ended."""
 
 
@@ -45,8 +46,12 @@ class LocalRuntime:
 
     reads_base_layer: ClassVar[bool] = True
 
-    def __init__(self, pod_dir: Path) -> None:
-        """``pod_dir`` is the sandbox's; it must exist.
+    def __init__(self, pod_dir: Path, *, left: frozenset[str] = frozenset()) -> None:
+        """The containers of a pod directory.
+
+        Args:
+            pod_dir: the sandbox's; it must exist.
+            left: the containers that an earlier sandbox has left when it was killed.
 
         Raises:
             InputError: it does not.
@@ -57,7 +62,9 @@ class LocalRuntime:
                 remedy=f"{POD} names the pod directory below the work dir of a running `argoexec run`",
             )
         self._pod = PodDirectory(pod_dir)
+        self._left = left
         self._roots: dict[str, tuple[int, int]] = {}
+        self._on_disk: dict[str, int] = {}
 
     @classmethod
     def from_pod(cls, here: Surroundings) -> Self:
@@ -83,6 +90,8 @@ class LocalRuntime:
             Cancelled: the token was set.
         """
         main = self._pod.container(MAIN)
+        if MAIN in self._left and main.started() is None:
+            raise MainNotStarted(main.failure() or "main was lost: it was being started when the executor was killed")
         with Watch() as watch:
             for path in (self._pod.path, self._pod.containers):
                 path.mkdir(exist_ok=True)  # whoever comes first makes it
@@ -96,7 +105,8 @@ class LocalRuntime:
         started = main.started()
         if started is None:
             raise MainNotStarted(main.failure() or "the pod has ended before main was started")
-        self._hold(main, started)
+        if MAIN not in self._left:
+            self._hold(main, started)
         return Container(MAIN, MAIN)
 
     def _is_decided(self, main: ContainerDirectory) -> bool:
@@ -143,7 +153,9 @@ class LocalRuntime:
                     cancel.check()
                 return None
         status = directory.status()
-        return _LOST if status is None else ExitStatus(status["code"], status["reason"])
+        if status is None or (container.name in self._left and status["reason"] == CLOSED):
+            return _LOST
+        return ExitStatus(status["code"], status["reason"])
 
     def others(self) -> Sequence[Container]:
         """Every container but main that has been started and has not ended."""
@@ -216,6 +228,8 @@ class LocalRuntime:
         while self._roots:
             for fd in self._roots.popitem()[1]:
                 os.close(fd)
+        while self._on_disk:
+            os.close(self._on_disk.popitem()[1])
 
     def _started(self, container: Container) -> tuple[ContainerDirectory, Started]:
         directory = self._pod.container(container.name)
@@ -226,9 +240,13 @@ class LocalRuntime:
 
     def held_root(self, container: Container) -> int:
         """Main's root with its mounts, as the sandbox holds it; the descriptor stays ours."""
+        if container.name in self._left:
+            raise NotFound(f"the root of {container.name} is not held: the process that held it was killed")
         return self._root(container)
 
     def _root(self, container: Container) -> int:
+        if container.name in self._left:
+            return self._root_on_disk(container)
         if container.name not in self._roots:
             self._hold(*self._started(container))
         if container.name not in self._roots:
@@ -237,6 +255,16 @@ class LocalRuntime:
                 remedy=f"what it wrote is in {self._pod.container(container.name).path / 'root'}",
             )
         return self._roots[container.name][0]
+
+    def _root_on_disk(self, container: Container) -> int:
+        """What a container has written outside of mounts, /usr, /etc and /opt is in plain directories."""
+        path = self._pod.container(container.name).path / "root"
+        if container.name not in self._on_disk:
+            try:
+                self._on_disk[container.name] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError as error:
+                raise NotFound(f"{container.name} has left no files at {path}") from error
+        return self._on_disk[container.name]
 
     def _hold(self, directory: ContainerDirectory, started: Started) -> None:
         """Take the root and the mounts over from the sandbox's process, if it still has them."""

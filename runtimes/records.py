@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+CLOSED = "closed"
+"""The reason of a container that its shim has killed because the sandbox let go of it, or was gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """A process, told from a later one of the same number by when it began (clock ticks since boot)."""

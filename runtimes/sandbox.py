@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from lifecycle import errors
 from lifecycle.clock import NEVER
 from lifecycle.errors import BadRequest, Cancelled, InputError, LifecycleError, Permanent, Unsupported, classify
-from lifecycle.ports import Container
+from lifecycle.ports import MAIN, Container
 from runtimes import records
 from runtimes.local import LocalRuntime
 from runtimes.records import Held, PodDirectory, Process, Started
@@ -63,7 +63,7 @@ class LocalSandbox:
     """The containers of one pod on this machine. Safe to use from several threads."""
 
     def __init__(self, pod_dir: Path, pod_name: str, echo: Echo | None = None) -> None:
-        """Make ``pod_dir``, or take over an empty one.
+        """Make ``pod_dir``, or take over an empty one, or that of a run that was killed.
 
         Args:
             pod_dir: where everything of the pod is, an own directory below the run's work dir.
@@ -77,8 +77,10 @@ class LocalSandbox:
         self._echo = echo
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
+        # What a killed run has left here: dead, or about to be, because a shim does not outlive its sandbox.
+        self._left = frozenset(directory.name for directory in self._pod.all())
         self._pod.open()
-        self._runtime = LocalRuntime(self._pod.path)
+        self._runtime = LocalRuntime(self._pod.path, left=self._left)
 
     @staticmethod
     def check(environ: Mapping[str, str]) -> None:  # noqa: ARG004 - there is nothing to be chosen
@@ -92,7 +94,7 @@ class LocalSandbox:
 
     def runtime(self) -> LocalRuntime:
         """One over the pod directory."""
-        return LocalRuntime(self._pod.path)
+        return LocalRuntime(self._pod.path, left=self._left)
 
     def run_init(self, spec: ContainerSpec, cancel: Cancel) -> ExitStatus:
         """Run an init container to its end.
@@ -119,6 +121,8 @@ class LocalSandbox:
     def start(self, spec: ContainerSpec, cancel: Cancel = NEVER) -> Container:
         """Start main or a sidecar; returns when its command has been executed.
 
+        Main is never started twice: one that a killed run has left is returned as it is.
+
         Raises:
             InputError: its name cannot be one.
             Cancelled: the token was set.
@@ -130,6 +134,10 @@ class LocalSandbox:
             raise InputError(f"a container cannot have the name {spec.name!r}", place="name")
         cancel.check()
         directory = self._pod.container(spec.name)
+        if spec.name in self._left:
+            if spec.name == MAIN:
+                return Container(MAIN, MAIN)
+            self._move_away(directory)
         try:
             directory.path.mkdir(mode=0o755)
         except FileExistsError as error:
@@ -144,6 +152,17 @@ class LocalSandbox:
                 raise
             raise failure from error
         return Container(spec.name, spec.name)
+
+    def _move_away(self, directory: ContainerDirectory) -> None:
+        """An init container or a sidecar is started again; what the first one wrote is kept."""
+        if directory.started() is not None and self._runtime.wait(Container(directory.name), NEVER, _REAP) is None:
+            raise BadRequest(f"the container {directory.name!r} of the killed run still runs")
+        earlier = self._pod.path / "earlier"
+        earlier.mkdir(exist_ok=True)
+        number = sum(path.name.rpartition("-")[0] == directory.name for path in earlier.iterdir()) + 1
+        directory.path.rename(earlier / f"{directory.name}-{number}")
+        self._left -= {directory.name}
+        self._runtime = LocalRuntime(self._pod.path, left=self._left)
 
     def close(self) -> None:
         """Kill what still runs, and let go of everything; the files stay."""

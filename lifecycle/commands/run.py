@@ -15,9 +15,13 @@ from lifecycle.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
-    from lifecycle.local.prepare import Request
+    from lifecycle.clock import Clock
+    from lifecycle.local.prepare import Prepared, Request
     from lifecycle.local.runner import Watcher
+
+_OF_A_NEW_RUN = ("file", "template", "parameter", "artifact", "store", "workdir", "secrets")
 
 _EPILOG = """exit status: 0 Succeeded · 1 Error · 2 bad input or usage · 3 main failed, or was stopped.
 """
@@ -30,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "file",
         metavar="FILE",
+        nargs="?",
         help="a file with a Workflow, WorkflowTemplate or CronWorkflow; - is standard input",
     )
     add("--template", metavar="NAME", help="the template to run; the workflow's entrypoint unless given")
@@ -46,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--store", metavar="URL",
         help="where outputs go: a directory, s3://, gs://, hdfs:// or any fsspec URL (the work dir)")  # fmt: skip
     add("--workdir", metavar="DIR", help="where everything of this run is kept (.argoexec/<pod>)")
+    add("--resume", metavar="DIR", help="go on with a run that was killed, from the work dir it has left")
     add("--secrets", metavar="DIR", help="a directory with the secrets the template names: DIR/<name>/<key>")
     add("--fault", action="append", default=[], metavar="SPEC", help="inject a fault (a later release)")
     add(
@@ -69,7 +75,6 @@ def main(args: argparse.Namespace) -> int:
     """
     from lifecycle.clock import SystemClock
     from lifecycle.commands.in_pod import kubectl_flags, settings
-    from lifecycle.local.prepare import prepare
     from lifecycle.local.runner import LocalRun
 
     if args.fault:
@@ -77,7 +82,7 @@ def main(args: argparse.Namespace) -> int:
     clock, environ = SystemClock(), os.environ
     registry.resolve("sandbox", args.runtime).check(environ)
     chosen = settings(environ)
-    prepared = prepare(_request(args), environ, clock.now(), random.SystemRandom())
+    prepared = _prepared(args, environ, clock)
     watcher = _watcher(args.output)
     if watcher:
         chosen = replace(chosen, progress=watcher.moved)
@@ -93,6 +98,7 @@ def main(args: argparse.Namespace) -> int:
             watcher=watcher,
             runtime=args.runtime,
             kube=kubectl_flags(args),
+            resumed=args.resume is not None,
         ).run()
     finally:
         if watcher:
@@ -101,6 +107,28 @@ def main(args: argparse.Namespace) -> int:
         json.dump(result.record(), sys.stdout)
         print()
     return result.exit_status
+
+
+def _prepared(args: argparse.Namespace, environ: Mapping[str, str], clock: Clock) -> Prepared:
+    """What was asked for, judged.
+
+    Raises:
+        InputError: it is wrong.
+    """
+    from lifecycle.local.again import prepared_again
+    from lifecycle.local.prepare import prepare
+
+    if args.resume is None:
+        if args.file is None:
+            raise InputError("a file is needed", place="FILE", remedy="or --resume DIR")
+        return prepare(_request(args), environ, clock.now(), random.SystemRandom())
+    given = [name for name in _OF_A_NEW_RUN if getattr(args, name)]
+    if given or args.runtime != "local":
+        raise InputError(
+            f"with it, {given[0] if given else 'runtime'} cannot be given", place="--resume",
+            remedy="a run goes on with the template, the store and the secrets it has begun with",
+        )  # fmt: skip
+    return prepared_again(args.resume, clock.now())
 
 
 def _request(args: argparse.Namespace) -> Request:

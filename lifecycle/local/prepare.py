@@ -7,7 +7,7 @@ substitutes, sets the archive location, and lays the pod out.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ HOME = ".argoexec"
 """Where work dirs are made unless somebody names another place."""
 
 JOURNAL, TEMPLATE, REPORT, POD_DIR, STORE = "journal.jsonl", "template.json", "report.json", "pod", "store"
+RUN = "run.json"
 _SUBSTITUTED = ("podMetadata", "securityContext", "activeDeadlineSeconds")
 
 
@@ -66,6 +67,7 @@ class Prepared:
         workdir: where it will be; does not exist yet, or is empty of runs.
         secrets: where drivers read theirs.
         notes: what a person should know before it begins.
+        basis: what the pod was laid out from, besides the template: JSON, for :mod:`lifecycle.local.again`.
     """
 
     identity: Identity
@@ -74,6 +76,7 @@ class Prepared:
     workdir: Path
     secrets: Path | None
     notes: tuple[str, ...]
+    basis: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def table(self) -> Table:
@@ -111,18 +114,36 @@ def prepare(request: Request, environ: Mapping[str, str], now: datetime, rng: ra
     _check_alone(template, chosen.place)
     _check_drivers(template, secrets or workdir, chosen.place)
     of_pod = {key: with_workflow(spec[key], f"{chosen.workflow.place}.{key}") for key in _SUBSTITUTED if key in spec}
-    layout = lay_out(
+    basis = {
+        "spec": {key: value for key, value in spec.items() if key != "templates"} | of_pod,
+        "variables": dict(known),
+        "place": chosen.place,
+        "workflowPlace": chosen.workflow.place,
+        "runtime": request.runtime,
+    }
+    layout = laid_out(template, identity, workdir, secrets, basis)
+    return Prepared(identity, template, layout, workdir, secrets, (*chosen.notes, *layout.notes), basis)
+
+
+def laid_out(
+    template: Template, identity: Identity, workdir: Path, secrets: Path | None, basis: Mapping[str, Any]
+) -> Layout:
+    """The pod; the same from the same basis.
+
+    Raises:
+        InputError: as :func:`lay_out`.
+    """
+    return lay_out(
         template,
-        dict(spec) | of_pod,
+        basis["spec"],
         identity,
         pod_dir=workdir / POD_DIR,
         secrets=secrets,
-        place=chosen.place,
-        workflow_place=chosen.workflow.place,
-        substitute=with_workflow,
-        images=request.runtime != "local",
+        place=basis["place"],
+        workflow_place=basis["workflowPlace"],
+        substitute=lambda value, place: substitute(value, basis["variables"], place=place),
+        images=basis["runtime"] != "local",
     )
-    return Prepared(identity, template, layout, workdir, secrets, (*chosen.notes, *layout.notes))
 
 
 def _substituted(raw: dict[str, Any], known: Mapping[str, str], place: str) -> dict[str, Any]:

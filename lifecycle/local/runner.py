@@ -16,24 +16,26 @@ from lifecycle.context import Pod
 from lifecycle.engine import Engine
 from lifecycle.errors import BadRequest, InputError
 from lifecycle.files import INPUT_ARTIFACTS, LocalFiles
-from lifecycle.journal import FileJournal
+from lifecycle.local import again
 from lifecycle.local.prepare import HOME, JOURNAL, POD_DIR, REPORT, TEMPLATE, Prepared
 from lifecycle.phases.staging import write_whole
 from lifecycle.phases.starting import how_it_ended
 from lifecycle.ports import ExecutionControl, Surroundings
 from lifecycle.resource import RESOURCE
+from lifecycle.resume import Whose, begin
 from lifecycle.stopping import arm_deadline, handle_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from lifecycle.clock import Cancel, Clock
     from lifecycle.context import Settings
     from lifecycle.engine import Observer
-    from lifecycle.journal import Journal
+    from lifecycle.journal import FileJournal, Journal
     from lifecycle.objects import Objects
     from lifecycle.ports import Container, ContainerSpec, ExitStatus, Report, Runtime, Sandbox
+    from lifecycle.resume import Kept
     from lifecycle.stay import Stay
     from lifecycle.table import Event
 
@@ -135,6 +137,7 @@ class LocalRun:
         watcher: Watcher | None,
         runtime: str = "local",
         kube: Mapping[str, Any] | None = None,
+        resumed: bool = False,
     ) -> None:
         """Take what is to be run.
 
@@ -146,7 +149,9 @@ class LocalRun:
             watcher: shows it to a person.
             runtime: the registry's name of what runs the containers.
             kube: kubectl's flags.
+            resumed: the work dir is that of a run that was killed.
         """
+        self._resumed = resumed
         self._sandboxes = registry.resolve("sandbox", runtime)
         self._kube = dict(kube or {})
         self._prepared = prepared
@@ -167,11 +172,12 @@ class LocalRun:
         prepared, watcher = self._prepared, self._watcher
         workdir = prepared.workdir
         files = LocalFiles(workdir / POD_DIR, prepared.layout.host_mounts, prepared.secrets)
-        file_journal = self._make(files)
-        observer = _Outcomes(watcher, file_journal, prepared.notes)
+        kept = self._kept(files)
+        file_journal = kept.journal
+        observer = _Outcomes(watcher, file_journal, prepared.notes, kept.known.stays)
         sandbox = self._sandboxes(workdir / POD_DIR, prepared.identity.pod, watcher.wrote if watcher else None)
         try:
-            pod = self._pod(files, _Told(file_journal, watcher) if watcher else file_journal, sandbox, objects)
+            pod = self._pod(files, _Told(file_journal, watcher) if watcher else file_journal, sandbox, objects, kept)
             if watcher:
                 watcher.begun(prepared)
             with handle_signals(pod):
@@ -179,13 +185,29 @@ class LocalRun:
                 Engine(prepared.table, pod, environ=self._environ, observer=observer).run()
         finally:
             sandbox.close()
-            file_journal.close()
-        result = _result(pod, prepared, observer, file_journal.error)
+            kept.close()
+        if kept.known.state and not pod.found.outputs:
+            pod.found.outputs = _reported(workdir / REPORT)
+        result = _result(pod, prepared, observer, tuple(kept.known.notes), file_journal.error)
         if watcher:
             watcher.ended(result)
         return result
 
-    def _make(self, files: LocalFiles) -> FileJournal:
+    def _kept(self, files: LocalFiles) -> Kept:
+        """Make the work dir, or take one over; its journal is ours alone from then on."""
+        if not self._resumed:
+            self._make(files)
+        prepared = self._prepared
+        place = f"--{'resume' if self._resumed else 'workdir'} {prepared.workdir}"
+        whose = Whose.of(prepared.identity.pod, prepared.table, prepared.template, prepared.identity.uid)
+        try:
+            return begin(prepared.workdir / JOURNAL, self._clock, prepared.table, whose, strict=True)
+        except BlockingIOError as error:
+            raise InputError("another argoexec works in it", place=place, remedy="wait until it has ended") from error
+        except OSError as error:
+            raise InputError(f"its journal cannot be written: {error}", place=place) from error
+
+    def _make(self, files: LocalFiles) -> None:
         workdir = self._prepared.workdir
         try:
             home = workdir.parent
@@ -199,11 +221,11 @@ class LocalRun:
             # It may hold what a person gave by -p, so it is only theirs to read.
             text = json.dumps(self._prepared.template.raw, indent=2, ensure_ascii=False)
             write_whole(workdir / TEMPLATE, text.encode(errors="surrogatepass"), 0o600)
-            return FileJournal(workdir / JOURNAL, self._clock)
+            again.leave(self._prepared, self._clock.now())
         except OSError as error:
             raise InputError(f"it cannot be made: {error}", place=f"--workdir {workdir}") from error
 
-    def _pod(self, files: LocalFiles, journal: Journal, sandbox: Sandbox, objects: Objects | None) -> Pod:
+    def _pod(self, files: LocalFiles, journal: Journal, sandbox: Sandbox, objects: Objects | None, kept: Kept) -> Pod:
         prepared = self._prepared
         seconds = prepared.layout.seconds
         return Pod(
@@ -220,6 +242,8 @@ class LocalRun:
             objects=None if objects is None else lambda: objects,
             deadline=None if seconds is None else self._clock.now() + timedelta(seconds=seconds),
             settings=self._settings,
+            known=kept.known,
+            findings_file=kept.findings,
         )
 
     def _objects(self) -> Objects:
@@ -325,6 +349,7 @@ class _Outcomes:
     watcher: Observer | None
     journal: Journal
     notes: tuple[str, ...]
+    before: list[dict[str, Any]]
     stays: list[tuple[Stay, Event]] = field(default_factory=list)
 
     def entered(self, stay: Stay) -> None:
@@ -340,7 +365,10 @@ class _Outcomes:
             self.watcher.left(stay, event, to)
 
     def records(self) -> tuple[dict[str, Any], ...]:
-        return tuple(
+        return (*self.before, *self._records())
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        yield from (
             {
                 "phase": stay.phase.state,
                 "outcome": event.value,
@@ -364,7 +392,18 @@ class _Told:
         self._watcher.told(kind, fields)
 
 
-def _result(pod: Pod, prepared: Prepared, outcomes: _Outcomes, unwritten: OSError | None) -> Result:
+def _reported(path: Path) -> dict[str, Any]:
+    """The outputs that a killed process has reported."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return dict(found.get("outputs") or {})
+
+
+def _result(
+    pod: Pod, prepared: Prepared, outcomes: _Outcomes, known: tuple[str, ...], unwritten: OSError | None
+) -> Result:
     """The node phase as a controller would infer it (spec 1.7.9), and why."""
     record, ended = pod.record, pod.found.exit
     message, remedy = record.message(), record.first.remedy if record.first else ""
@@ -386,5 +425,5 @@ def _result(pod: Pod, prepared: Prepared, outcomes: _Outcomes, unwritten: OSErro
         outputs=pod.found.outputs,
         lifecycle=outcomes.records(),
         prepared=prepared,
-        notes=() if unwritten is None else (f"the journal is incomplete: {unwritten.strerror}",),
+        notes=known if unwritten is None else (*known, f"the journal is incomplete: {unwritten.strerror}"),
     )

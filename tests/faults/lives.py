@@ -273,9 +273,12 @@ def wait_that_is_terminated(root: Path, **more: Any) -> Lives:
 
 
 def resource(root: Path, **more: Any) -> Lives:
-    manifest = f"{JOB}---\n{NAMED}"
-    template = {"name": "t", "resource": {"action": "create", "manifest": manifest},
-                "outputs": {"parameters": [{"name": "n", "valueFrom": {"jsonPath": "{.items[0].status.n}"}}]}}  # fmt: skip
+    ask = {"action": "create", "manifest": f"{JOB}---\n{NAMED}"}
+    template = {
+        "name": "t",
+        "resource": ask,
+        "outputs": {"parameters": [{"name": "n", "valueFrom": {"jsonPath": "{.items[0].status.n}"}}]},
+    }
     return Lives(root, RESOURCE, template, **more)
 
 
