@@ -7,6 +7,7 @@ away their mains end; once it is back every report is there, once.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -136,6 +137,7 @@ def outage(
     request: pytest.FixtureRequest, fleet_of: Callable[[str], Fleet], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[Pod, Seen]]:
     """One of a minute, and what became of the pods."""
+    faulthandler.cancel_dump_traceback_later()  # the first test pays for all of them
     fleet = fleet_of("docker")
     root: Path = tmp_path_factory.mktemp("away")
     outage = Outage()

@@ -7,6 +7,7 @@ kubelet starts `wait` again, as it does with a native sidecar, the new one goes 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,7 @@ def deaths(
     request: pytest.FixtureRequest, fleet_of: Callable[[str], Fleet], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, tuple[Death, Seen]]]:
     """All of them on one cluster, at once."""
+    faulthandler.cancel_dump_traceback_later()  # the first test pays for all of them
     fleet = fleet_of(request.param)
     root: Path = tmp_path_factory.mktemp("killed")
     made = {}
