@@ -62,6 +62,8 @@ class Followed(threading.Thread):
     def __init__(self, play: Play, outage: Outage) -> None:
         super().__init__(daemon=True)
         self.values: list[str | None] = []
+        self.told = threading.Event()
+        """There is a value."""
         self._play = play
         self._outage = outage
         self.start()
@@ -80,6 +82,8 @@ class Followed(threading.Thread):
                     value = metadata["annotations"].get(f"{PREFIX}/outputs")
                     if self.values[-1:] != [value]:
                         self.values.append(value)
+                        if value is not None:
+                            self.told.set()
                     if event["type"] == "DELETED":
                         return
             except (urllib3.exceptions.HTTPError, Refused):
@@ -122,6 +126,8 @@ class Pod:
         assert self.outage.back.wait(PATIENCE)
         if self.name == "watch":
             self.room.await_line(entered(KILLING_SIDECARS))
+        if self.name != "task-result":  # before the fleet deletes the pod
+            assert self.followed.told.wait(PATIENCE)
 
 
 def stopped(cluster: Cluster) -> contextlib.AbstractContextManager[None]:
