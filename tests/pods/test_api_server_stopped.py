@@ -96,6 +96,7 @@ class Pod:
     """One that lives through the outage."""
 
     name: str
+    fault: str
     room: Room
     outage: Outage
     followed: Followed | None = None
@@ -103,7 +104,7 @@ class Pod:
     @property
     def scenario(self) -> Scenario:
         return Scenario(
-            f"away-{self.name}",
+            f"away-{self.name}-{self.fault}",  # of the pod before it a watch may still have something to tell
             self._template,
             lambda _: Expected(outputs=OUTPUTS),
             self._during,
@@ -147,7 +148,7 @@ def outage(
     fleet = fleet_of("docker")
     root: Path = tmp_path_factory.mktemp("away")
     outage = Outage()
-    pods = {name: Pod(name, Room.made(root / name), outage) for name in PODS}
+    pods = {name: Pod(name, request.param.__name__, Room.made(root / name), outage) for name in PODS}
     cases = {name: Case(pod.scenario, *PODS[name], fleet.stage) for name, pod in pods.items()}
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(fleet.run, cases.values())
