@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from drivers.s3_client import Connection
+    from drivers.s3_errors import Place
 
 log = logging.getLogger("argoexec")
 
@@ -167,6 +168,7 @@ def upload(target: Target, stream: BinaryIO, size_hint: int | None, budget: Budg
         number = target.ask("create_multipart_upload", ContentType=kind, **target.begin)["UploadId"]
         whole = False
         try:
+            _abort_left(target)
             parts = _send(target, number, _parts(first, stream, size_hint, budget))
             target.ask("complete_multipart_upload", UploadId=number, MultipartUpload={"Parts": parts})
             whole = True
@@ -275,9 +277,23 @@ def _forgetting() -> Iterator[None]:
         raise
 
 
+_LEFT: Final[dict[tuple[Place, str], set[str]]] = {}
+"""Uploads that this process could not abort, by store and key: who cannot send a part cannot send that either."""
+
+
 def _abort(target: Target, upload_id: str) -> None:
     try:
         target.ask("abort_multipart_upload", action="s3:AbortMultipartUpload", UploadId=upload_id)
     except LifecycleError as error:
-        # The error that led here is the one to report. A life cycle rule of the bucket removes what stays.
+        answer = getattr(error.__cause__, "response", None) or {}
+        if answer.get("Error", {}).get("Code") == "NoSuchUpload":
+            return  # it was aborted, and the answer was lost
+        # The error that led here is the one to report. A life cycle rule of the bucket removes what stays for good.
+        _LEFT.setdefault((target.connection.place, target.key), set()).add(upload_id)
         log.warning("the parts of an incomplete upload stay in the store: %s", error)
+
+
+def _abort_left(target: Target) -> None:
+    """What earlier attempts had to leave, now that the store answers."""
+    for upload_id in _LEFT.pop((target.connection.place, target.key), ()):
+        _abort(target, upload_id)

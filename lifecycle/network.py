@@ -10,7 +10,7 @@ import http.client
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lifecycle.errors import Permanent, TimedOut, Unavailable
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # The peer went away in the middle of the handshake: a restarting server or a balancer without back ends.
 _HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+
+AWAY: Final = "is it up, and does the network let us reach it?"
+UNKNOWN: Final = "is the host name right, and does the name server here know it?"
 
 
 def broken(where: str, error: Exception, *, remedy: str = "") -> LifecycleError:
@@ -43,14 +46,14 @@ def broken(where: str, error: Exception, *, remedy: str = "") -> LifecycleError:
         if isinstance(cause, socket.gaierror):
             # Also for "no such host": cluster DNS says so for seconds at the start of a pod, and a typing error
             # in the endpoint must not pass for a missing object, which `optional` would forgive.
-            return Unavailable(f"{where}: the host name cannot be resolved")
+            return Unavailable(f"{where}: the host name cannot be resolved", remedy=UNKNOWN)
         if isinstance(cause, TimeoutError):
-            return TimedOut(f"{where}: no answer in time")
+            return TimedOut(f"{where}: no answer in time", remedy=AWAY)
         if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0 and cause.strerror:
             # In the kernel's words: aiohttp's have the URL in them, whose query may be a signature. The numbers below 0
             # that it gives some are the resolver's, whose own error is their cause.
-            return Unavailable(f"{where}: {os.strerror(cause.errno)}")
-    return Unavailable(f"{where}: the connection broke ({type(error).__name__})")
+            return Unavailable(f"{where}: {os.strerror(cause.errno)}", remedy=AWAY)
+    return Unavailable(f"{where}: the connection broke ({type(error).__name__})", remedy=AWAY)
 
 
 def shown(error: Exception) -> Exception | None:

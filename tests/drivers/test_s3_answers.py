@@ -284,6 +284,37 @@ def test_an_upload_that_cannot_even_be_aborted_reports_its_first_error(
     assert "s3:AbortMultipartUpload" in caplog.text
 
 
+def test_what_an_attempt_could_not_abort_the_next_one_does(httpd: Httpd, driver: S3Driver):
+    """Who cannot send a part cannot send that either; once it can, the parts of both attempts must not stay."""
+    begun = b"<InitiateMultipartUploadResult><UploadId>%s</UploadId></InitiateMultipartUploadResult>"
+    httpd.on("/bucket/key?uploads", *(Answer(200, begun % name) for name in (b"first", b"second")))
+    away = said("ServiceUnavailable", 503)
+    httpd.on("/bucket/key?uploadId=first&partNumber=1", away)
+    httpd.on("/bucket/key?uploadId=first", away, away, Answer(204))
+    for number in (1, 2):
+        httpd.on(f"/bucket/key?uploadId=second&partNumber={number}", Answer(200, headers={"ETag": f'"{number}"'}))
+    httpd.on("/bucket/key?uploadId=second", Answer(200, b"<CompleteMultipartUploadResult/>"))
+    assert type(failure(lambda: driver.save("key", Bytes(PART), None))) is Unavailable
+
+    driver.save("key", Bytes(PART + 1), None)
+    driver.save("key", Bytes(PART + 1), None)
+
+    assert [request.target for request in httpd.requests if request.method == "DELETE"] == [
+        "/bucket/key?uploadId=first"
+    ] * 3
+
+
+def test_an_abort_whose_answer_was_lost_has_aborted(httpd: Httpd, driver: S3Driver, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("argoexec"), "propagate", True)  # a test of the command line ends it
+    begun = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+    httpd.on("/bucket/key?uploads", Answer(200, begun))
+    httpd.on("/bucket/key?uploadId=u", said("NoSuchUpload", 404))
+    with pytest.raises(RuntimeError, match="broke"):
+        driver.save("key", Bytes(PART, failure=RuntimeError("broke")), None)
+
+    assert caplog.text == ""
+
+
 def test_keys_that_lead_out_of_a_directory_are_refused(httpd: Httpd, driver: S3Driver):
     for key in ("d/../x", "d/a/../../x", "d//etc/passwd"):
         listing = f"<ListBucketResult><Contents><Key>{key}</Key><Size>1</Size></Contents></ListBucketResult>"

@@ -28,6 +28,8 @@ class Client:
     ``together`` of them are answered at a time.
     """
 
+    place = None
+
     def __init__(self, fails=None, together=1):
         self.fails = fails or {}
         self.gate = threading.Barrier(together)

@@ -34,9 +34,11 @@ QUICK_RETRIES = {"EXECUTOR_RETRY_BACKOFF_STEPS": "2", "EXECUTOR_RETRY_BACKOFF_DU
 class Program:
     """One ``argoexec`` as a process, in a session of its own. Its lines can be awaited."""
 
-    def __init__(self, directory: Path, argv: tuple[object, ...], environ: dict[str, str], program: str = "") -> None:
-        """``program`` is Python to run instead of the command line's own module."""
-        how = ["-c", program] if program else ["-m", "lifecycle.cli"]
+    module = "lifecycle.cli"
+
+    def __init__(self, directory: Path, argv: tuple[object, ...], environ: dict[str, str], source: str = "") -> None:
+        """``source`` is Python to run instead of the command line's own module."""
+        how = ["-c", source] if source else ["-m", self.module]
         self.argv = [sys.executable, *how, *map(str, argv)]
         self.process = subprocess.Popen(
             self.argv, cwd=directory, env=_clean_environment() | environ, stdin=subprocess.DEVNULL,
@@ -134,17 +136,23 @@ def _clean_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Program]]:
+def program() -> type[Program]:
+    """What :func:`start` starts."""
+    return Program
+
+
+@pytest.fixture
+def start(program: type[Program]) -> Iterator[Callable[..., Program]]:
     """Start ``argoexec`` with arguments; what still runs at the end of the test is killed."""
     started: list[Program] = []
 
-    def begin(directory: Path, *argv: object, program: str = "", **environ: str) -> Program:
-        started.append(Program(directory, argv, environ, program))
+    def begin(directory: Path, *argv: object, source: str = "", **environ: str) -> Program:
+        started.append(program(directory, argv, environ, source))
         return started[-1]
 
     yield begin
-    for program in started:
-        program.close()
+    for one in started:
+        one.close()
 
 
 class Runner:

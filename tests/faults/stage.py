@@ -96,7 +96,8 @@ class Stage:
         try:
             yield room
         finally:
-            subprocess.run(["umount", room], check=True)
+            # Workers of a server that has just been killed may not have let go of it yet.
+            subprocess.run(["umount", "--lazy", room], check=True)
 
 
 @dataclass

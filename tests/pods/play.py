@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.pods.layout import PREFIX, ZERO_TIME
@@ -94,6 +97,12 @@ class Play:
             code, output = self.namespace.exec(self.case.pod, "wait", ["sh", "-c", _USR2])
             assert code == 0, output
 
+    def kill(self, name: str) -> None:
+        """SIGKILL to a container's first process, from outside, as the kernel does it when there is no more memory."""
+        [process] = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _is_executor(path, name, self.case.pod)]
+        os.kill(process, signal.SIGKILL)
+        self.namespace.wait_pod(self.case.pod, lambda pod: _has_died(pod, name), PATIENCE)
+
     def delete(self, grace: int) -> None:
         """As ``kubectl delete pod --grace-period``."""
         self.namespace.delete_pod(self.case.pod, grace)
@@ -101,6 +110,28 @@ class Play:
 
 def _has_started(pod: Any, name: str) -> bool:
     return bool({"running", "terminated"} & container(pod, name).get("state", {}).keys())
+
+
+def _has_died(pod: Any, name: str) -> bool:
+    """Whether the kubelet has noticed it, and has started it again where it is to."""
+    found = container(pod, name)
+    ended = "terminated" in found.get("state", {})
+    again = found.get("restartCount") and "running" in found.get("state", {})
+    return bool(ended if pod["spec"]["restartPolicy"] == "Never" else again)
+
+
+def _is_executor(process: Path, command: str, pod: str) -> bool:
+    """Whether a process of the machine is this pod's ``argoexec COMMAND``, whose parent is none."""
+    try:
+        argv = (process / "cmdline").read_bytes().split(b"\0")
+        environ = (process / "environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended since
+        return False
+    return (
+        f"ARGO_POD_NAME={pod}".encode() in environ
+        and command.encode() in argv
+        and any(word.endswith(b"argoexec") for word in argv)
+    )
 
 
 def in_seconds(seconds: float) -> str:

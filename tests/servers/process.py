@@ -130,12 +130,15 @@ class Daemon:
     """A Unix socket, in place of a port."""
     ready: Callable[[subprocess.Popen[bytes]], None] = lambda _: None
     """Waits for what it is there for, which may take longer than its port."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """More of it than where programs are."""
     _running: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
-        environment = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "HOME": str(self.log.parent)}
+        known = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "HOME": str(self.log.parent)}
+        environment = known | dict(self.environment)
         one = started_process(self.argv, self.log, environment, port=self.port, path=self.path)
         self._process = self._running.enter_context(one)
         self.ready(self._process)

@@ -10,7 +10,6 @@ import base64
 import contextlib
 import json
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,10 @@ import boto3.session
 import botocore.config
 import botocore.exceptions
 
-from tests.servers.process import await_ready, free_ports, installed
+from tests.servers.process import Daemon, await_ready, free_ports, installed
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 _PORTS = (
@@ -76,6 +76,8 @@ class SeaweedFS:
 
     endpoint: str
     https_endpoint: str
+    daemon: Daemon
+    """Can be taken away for a while."""
     bucket: str = "artifacts"
     access_key: str = ADMIN.access_key
     secret_key: str = ADMIN.secret_key
@@ -96,24 +98,23 @@ class SeaweedFS:
         config.write_text(json.dumps({"identities": identities, "kms": _KMS}))
         (directory / "iam.json").write_text(json.dumps(_IAM))
         ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
-        with (directory / "log").open("wb") as log:
-            process = subprocess.Popen(
-                _command(data, config, ports, certificate),
-                cwd=data,
-                env=os.environ | {"HOME": str(directory), "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"} | _SSE,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        server = cls(f"127.0.0.1:{ports['s3.port']}", f"127.0.0.1:{ports['s3.port.https']}")
-        try:
+        # Killed with us, like all it has started; `env`, because it leaves files where it is.
+        argv = ["setpriv", "--pdeathsig", "KILL", "env", f"--chdir={data}", *_command(data, config, ports, certificate)]
+        environment = os.environ | {"HOME": str(directory), "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"} | _SSE
+        daemon = Daemon(argv, directory / "log", ports["s3.port"], environment=environment)
+        server = cls(f"127.0.0.1:{ports['s3.port']}", f"127.0.0.1:{ports['s3.port.https']}", daemon)
+
+        def ready(process: subprocess.Popen[bytes]) -> None:
             not_yet = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
             with contextlib.closing(server.client()) as client:
-                await_ready("SeaweedFS", [process], [directory / "log"], lambda: server._store(client), not_yet)
+                await_ready("SeaweedFS", [process], [daemon.log], lambda: server._store(client), not_yet)
+
+        daemon.ready = ready
+        try:
+            daemon.start()
             yield server
         finally:
-            process.kill()
-            process.wait()
+            daemon.stop()
             for port in ports.values():  # its own sockets, which it makes in /tmp whatever it is told
                 for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                     left.unlink(missing_ok=True)

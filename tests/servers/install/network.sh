@@ -1,0 +1,2 @@
+# What cuts the way between a program and its store, in a network namespace of a test's own.
+debian nftables iproute2
