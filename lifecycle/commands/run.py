@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lifecycle import registry
+from lifecycle.errors import InputError
 
 if TYPE_CHECKING:
     import argparse

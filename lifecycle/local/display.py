@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from lifecycle.local.prepare import Prepared
-    from lifecycle.local.runner import Result
+    from lifecycle.local.result import Result
     from lifecycle.stay import Stay
     from lifecycle.table import Event
 

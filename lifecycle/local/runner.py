@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,21 +17,20 @@ from lifecycle.errors import BadRequest, InputError
 from lifecycle.files import INPUT_ARTIFACTS, LocalFiles
 from lifecycle.local import again
 from lifecycle.local.prepare import HOME, JOURNAL, POD_DIR, REPORT, TEMPLATE, Prepared
+from lifecycle.local.result import Outcomes, Result, reported
 from lifecycle.observing import observed
 from lifecycle.phases.staging import write_whole
-from lifecycle.phases.starting import how_it_ended
 from lifecycle.ports import ExecutionControl, Surroundings
 from lifecycle.resource import RESOURCE
 from lifecycle.resume import Whose, begin
 from lifecycle.stopping import arm_deadline, handle_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from lifecycle.clock import Cancel, Clock
     from lifecycle.context import Settings
-    from lifecycle.engine import Observer
     from lifecycle.faults.injection import Faults
     from lifecycle.journal import FileJournal, Journal
     from lifecycle.objects import Objects
@@ -42,10 +40,6 @@ if TYPE_CHECKING:
     from lifecycle.table import Event
 
 _ANNOTATIONS = 256 * 1024
-SUCCEEDED, FAILED, ERROR = "Succeeded", "Failed", "Error"
-"""Argo's node phases, not to be confused with the phases of a lifecycle."""
-
-_EXIT_STATUS = {SUCCEEDED: 0, ERROR: 1, FAILED: 3}
 
 
 class Watcher(Protocol):
@@ -74,56 +68,6 @@ class Watcher(Protocol):
 
     def close(self) -> None:
         """Nothing more is shown; also after an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a run.
-
-    Attributes:
-        phase: the node phase: ``Succeeded``, ``Failed`` or ``Error``.
-        message: why, when it is not the first.
-        remedy: what a person can do about it.
-        exit_code: main's, if it ran to an end.
-        outputs: as the annotation carries them (spec 1.15).
-        lifecycle: each stay in a phase with its items.
-        prepared: what was run.
-        notes: what a person should know and did not yet when it began.
-    """
-
-    phase: str
-    message: str
-    remedy: str
-    exit_code: int | None
-    outputs: Mapping[str, Any]
-    lifecycle: tuple[dict[str, Any], ...]
-    prepared: Prepared
-    notes: tuple[str, ...] = ()
-
-    @property
-    def exit_status(self) -> int:
-        """Of the command: 0 Succeeded, 1 Error, 3 main failed."""
-        return _EXIT_STATUS[self.phase]
-
-    @property
-    def journal(self) -> Path:
-        """Where the journal is."""
-        return self.prepared.workdir / JOURNAL
-
-    def record(self) -> dict[str, Any]:
-        """As ``-o json`` shows it."""
-        return {
-            "phase": self.phase,
-            "message": self.message,
-            "exitCode": self.exit_code,
-            "outputs": dict(self.outputs),
-            "lifecycle": list(self.lifecycle),
-            "journal": str(self.journal),
-            "workdir": str(self.prepared.workdir),
-            "pod": self.prepared.identity.pod,
-            "template": self.prepared.template.name,
-            "notes": [*self.prepared.notes, *self.notes],
-        }
 
 
 class LocalRun:
@@ -179,7 +123,7 @@ class LocalRun:
         files = LocalFiles(workdir / POD_DIR, prepared.layout.host_mounts, prepared.secrets)
         kept = self._kept(files)
         file_journal = kept.journal
-        observer = _Outcomes(watcher, file_journal, prepared.notes, kept.known.stays)
+        observer = Outcomes(watcher, file_journal, prepared.notes, kept.known.stays)
         sandbox = self._sandboxes(workdir / POD_DIR, prepared.identity.pod, watcher.wrote if watcher else None)
         try:
             pod = self._pod(files, _Told(file_journal, watcher) if watcher else file_journal, sandbox, objects, kept)
@@ -195,10 +139,11 @@ class LocalRun:
             sandbox.close()
             kept.close()
         if kept.known.state and not pod.found.outputs:
-            pod.found.outputs = _reported(workdir / REPORT)
-        result = _result(
-            pod, prepared, observer, tuple(filter(None, (kept.known.headline, *kept.known.notes))), file_journal.error
-        )
+            pod.found.outputs = reported(workdir / REPORT)
+        notes = [kept.known.headline, *kept.known.notes]
+        if file_journal.error is not None:
+            notes.append(f"the journal is incomplete: {file_journal.error.strerror}")
+        result = Result.of(pod, prepared, observer.records(), tuple(filter(None, notes)))
         if watcher:
             watcher.ended(result)
         return result
@@ -352,44 +297,6 @@ class LocalControl:
         write_whole(self._report, json.dumps(shown, indent=2, ensure_ascii=False).encode() + b"\n", 0o644)
 
 
-@dataclass
-class _Outcomes:
-    """What the lifecycle was, phase by phase: the event is the outcome."""
-
-    watcher: Observer | None
-    journal: Journal
-    notes: tuple[str, ...]
-    before: list[dict[str, Any]]
-    stays: list[tuple[Stay, Event]] = field(default_factory=list)
-
-    def entered(self, stay: Stay) -> None:
-        if not self.stays:  # the header of a journal comes first, and a person has read them in ours
-            for note in self.notes:
-                self.journal.write("note", phase=stay.phase.state, text=note)
-        if self.watcher:
-            self.watcher.entered(stay)
-
-    def left(self, stay: Stay, event: Event, to: str) -> None:
-        self.stays.append((stay, event))
-        if self.watcher:
-            self.watcher.left(stay, event, to)
-
-    def records(self) -> tuple[dict[str, Any], ...]:
-        return (*self.before, *self._records())
-
-    def _records(self) -> Iterator[dict[str, Any]]:
-        yield from (
-            {
-                "phase": stay.phase.state,
-                "outcome": event.value,
-                "attempts": max((item.attempts for item in stay.items), default=0) or 1,
-                "seconds": round(stay.seconds, 4),
-                "items": [item.record() for item in stay.items],
-            }
-            for stay, event in self.stays
-        )
-
-
 class _Told:
     """A journal that a person can watch."""
 
@@ -400,40 +307,3 @@ class _Told:
     def write(self, kind: str, **fields: Any) -> None:
         self._journal.write(kind, **fields)
         self._watcher.told(kind, fields)
-
-
-def _reported(path: Path) -> dict[str, Any]:
-    """The outputs that a killed process has reported."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return dict(found.get("outputs") or {})
-
-
-def _result(
-    pod: Pod, prepared: Prepared, outcomes: _Outcomes, known: tuple[str, ...], unwritten: OSError | None
-) -> Result:
-    """The node phase as a controller would infer it (spec 1.7.9), and why."""
-    record, ended = pod.record, pod.found.exit
-    message, remedy = record.message(), record.first.remedy if record.first else ""
-    if record.failures:
-        phase = ERROR
-    elif record.cancelled is None and prepared.layout.launch is None:
-        phase = SUCCEEDED
-    elif record.cancelled is not None or ended is None or ended.code != 0:
-        phase = FAILED
-        reason = f" ({ended.reason})" if ended and ended.reason else ""
-        message = message or (f"main {how_it_ended(ended.code)}{reason}" if ended else "main did not run")
-    else:
-        phase = SUCCEEDED
-    return Result(
-        phase=phase,
-        message=message,
-        remedy=remedy,
-        exit_code=ended.code if ended else None,
-        outputs=pod.found.outputs,
-        lifecycle=outcomes.records(),
-        prepared=prepared,
-        notes=known if unwritten is None else (*known, f"the journal is incomplete: {unwritten.strerror}"),
-    )

@@ -12,7 +12,7 @@ from lifecycle.wording import duration, size
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lifecycle.local.runner import Result
+    from lifecycle.local.result import Result
 
 Line = list[tuple[str, str]]
 """Pieces of text, each with its style."""
