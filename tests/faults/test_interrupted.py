@@ -15,7 +15,7 @@ from lifecycle.clock import VirtualClock
 from lifecycle.errors import InputError
 from lifecycle.journal import FileJournal, read
 from lifecycle.pod import WAIT_TABLE
-from lifecycle.resume import Whose, begin
+from lifecycle.resume import Whose, begin, pod_uid
 from lifecycle.template import Template
 from tests.faults.lives import SECRET_VALUE, MortalJournal, init, wait
 
@@ -157,6 +157,25 @@ def test_where_a_person_asks_nothing_is_moved_aside(tmp_path):
         begin(tmp_path / "j", VirtualClock(), WAIT_TABLE, MINE, strict=True)
     assert [path.name for path in tmp_path.iterdir()] == ["j"]
     assert (tmp_path / "j").read_bytes() == text
+
+
+@pytest.mark.parametrize(
+    ("environ", "mounts", "uid"),
+    [
+        ({"ARGO_POD_UID": "told"}, "", "told"),
+        (
+            {},
+            "36 35 9:0 /var/lib/kubelet/pods/0a1b2c3d-1111-2222-3333-0123456789ab/etc-hosts /etc/hosts rw - ext4 x rw",
+            "0a1b2c3d-1111-2222-3333-0123456789ab",
+        ),
+        ({}, "36 35 98:0 /home/pods/x /etc/hosts rw - ext4 /dev/x rw", ""),
+    ],
+)
+def test_the_uid_of_a_pod_is_told_by_the_controller_or_by_what_the_kubelet_mounts(tmp_path, environ, mounts, uid):
+    (tmp_path / "mountinfo").write_text(mounts)
+
+    assert pod_uid(environ, tmp_path / "mountinfo") == uid
+    assert pod_uid({}, tmp_path / "nowhere") == ""
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
