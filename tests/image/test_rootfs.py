@@ -88,7 +88,9 @@ def test_the_same_sources_give_the_same_bytes(executor_rootfs, tmp_path):
     )
 
     try:
-        assert _digest(again) == _digest(executor_rootfs)
+        if _digest(again) != _digest(executor_rootfs):
+            assert _contents(again) == _contents(executor_rootfs)  # which of them differ
+            raise AssertionError("the entries are equal, the archives are not: their order, or their headers")
     finally:
         again.unlink()
 
@@ -191,3 +193,14 @@ def test_what_is_missing_on_the_machine_is_named_with_its_package(monkeypatch, t
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _contents(archive: Path) -> dict[str, str]:
+    """Of every entry what it is, and the digest of its content."""
+    found = {}
+    with tarfile.open(archive) as opened:
+        for entry in opened:
+            content = opened.extractfile(entry) if entry.isreg() else None
+            digest = "" if content is None else hashlib.file_digest(content, "sha256").hexdigest()
+            found[entry.name] = f"{entry.type!r} {entry.mode:o} {entry.linkname} {digest}"
+    return found

@@ -345,6 +345,7 @@ def test_a_part_of_several_volumes_is_refused_by_name(place):
         unpack(io.BytesIO(head(b"ok") + head(b"part", b"M") + END), place, "tar", Limits())
 
 
+@pytest.mark.slow
 def test_a_tree_deeper_than_any_path_can_name_is_unpacked_and_removed(place, tmp_path):
     before = snapshot(tmp_path)
     data = head(b"d/" * 3000 + b"f") + head(b"../x")

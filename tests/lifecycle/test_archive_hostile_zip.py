@@ -238,6 +238,7 @@ def outcome(data, place):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(3))
 def test_a_zip_that_was_cut_anywhere_is_corrupt(place, number):
     data = sample()[number]
@@ -246,6 +247,7 @@ def test_a_zip_that_was_cut_anywhere_is_corrupt(place, number):
         assert outcome(data[:cut], place) is CorruptData, cut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(3))
 def test_a_byte_of_damage_anywhere_is_refused_or_does_not_touch_the_content(place, number):
     """What is neither told twice nor covered by a checksum are modes, times, versions and comments."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -42,10 +41,9 @@ def api_of(server: Httpd) -> ApiServer:
 def over(watch: PodWatch) -> None:
     """End it, before its server goes: a client that is about to connect then leaves a socket behind (CPython's ssl)."""
     watch.close()
-    for one in threading.enumerate():
-        if one.name == "pod-watch":
-            one.join(30)
-            assert not one.is_alive()
+    if (thread := watch._thread) is not None:
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 def watch(version: str = "") -> str:

@@ -40,6 +40,7 @@ SANDBOXED = {"test_containers.py", "test_held_root.py", "test_local_conformance.
 
 @pytest.mark.root
 @pytest.mark.sandbox
+@pytest.mark.slow
 def test_everything_works_as_an_ordinary_user(for_everybody: Path):
     """All these tests again, in a user namespace."""
     python = _python_for_everybody()
@@ -64,7 +65,7 @@ def test_everything_works_as_an_ordinary_user(for_everybody: Path):
     os.chown(work, 65534, 65534)
 
     options = ["-q", "-p", "no:cacheprovider", "-W", "error", "-c", "/dev/null", "--rootdir", str(code)]
-    select = ["-m", "sandbox and not root", "--basetemp", str(work / "base"), "-o", "markers=sandbox\nroot"]
+    select = ["-m", "sandbox and not root", "--basetemp", str(work / "base"), "-o", "markers=sandbox\nroot\nslow"]
     done = subprocess.run(
         [*NOBODY, python, "-m", "pytest", *options, *select, str(code / "tests/runtimes")],
         cwd=work, text=True, capture_output=True, check=False,

@@ -143,6 +143,7 @@ def test_whatever_is_put_off_for_main_goes_on_when_main_is_seen_or_late(proc, ho
 def test_what_breaks_the_scan_ends_the_search(proc, hosts, monkeypatch):
     """It looks in a thread of its own, whose end nobody would notice."""
     scan = Scan(Processes(str(proc)), str(hosts))
+    monkeypatch.setattr("runtimes.scan._URGENT", 0.0)  # it is watched once nothing is urgent any more
     monkeypatch.setattr("runtimes.scan._watch", lambda _: 1 / 0)
     runtime = NamespaceRuntime(Refused(), None, scan)
     with pytest.raises(LifecycleError, match="ZeroDivisionError"):
