@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lifecycle.faults.kinds import ERRORS, OTHERS, STREAMS
 from lifecycle.faults.plan import ALWAYS, ANY, Fault, can_happen
+from lifecycle.pod import INIT_TABLE, POD, WAIT_TABLE
 from tests.faults.segments import SEGMENTS, places
 
 PAGE = Path(__file__).parents[2] / "diagrams/faults.md"
@@ -49,6 +50,8 @@ every place and every fault is. No case has an expectation of its own. After eac
 
 PAIR = "two at once"
 
+PARTS = (INIT_TABLE, WAIT_TABLE)
+
 Shown = Mapping[tuple[str, str], tuple[int, int]]
 """Cases and failures by phase and fault."""
 
@@ -76,6 +79,8 @@ def pairs(segment: str) -> Iterator[tuple[Fault, Fault]]:
     """Two at once. A plan has no order, so both orders are one case; at one place the second meets its second call."""
     singles = [Fault(*place, kind, times=times) for place in places(segment) for kind, times in PAIRED]
     for one, other in combinations(singles, 2):
+        if SEGMENTS[segment].table is POD and any({one.phase, other.phase} <= set(part.states) for part in PARTS):
+            continue  # within one command's part of the table it is a pair of that command's
         same = (one.phase, one.port, one.call) == (other.phase, other.port, other.call)
         nth = 2 if same else 1
         yield one, Fault(other.phase, other.port, other.call, other.kind, nth=nth, times=other.times)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +11,8 @@ from lifecycle import errors, objects, ports
 from lifecycle import files as files_port
 from lifecycle.errors import Cancelled, InputError, LifecycleError, Permanent, Transient
 from lifecycle.faults.chance import randomly
-from lifecycle.faults.kinds import ERRORS, GIVES, LISTS, TAKES
+from lifecycle.faults.kinds import ERRORS, GIVES, KINDS, LISTS, TAKES
 from lifecycle.faults.plan import ALWAYS, PORTS, Fault, Plan, parse, read
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PROTOCOLS: dict[str, tuple[type, ...]] = {
     "runtime": (ports.Runtime, ports.RootHolder),
@@ -170,3 +167,12 @@ def test_a_plan_is_flags_for_a_shell():
     plan = Plan((Fault("killing sidecars", "runtime", "signal", "hang"), Fault("*", "driver", "save", "kill")))
 
     assert plan.command() == "--fault 'killing sidecars:runtime.signal:hang' --fault '*:driver.save:kill'"
+
+
+def test_the_page_names_every_call_and_every_fault():
+    text = (Path(__file__).parents[2] / "docs/faults.md").read_text()
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| `")}
+
+    for port, names in PORTS.items():
+        assert rows[f"`{port}`"].split("|")[2].strip() == ", ".join(f"`{name}`" for name in names)
+    assert not [kind for kind in KINDS if not any(f"`{kind}`" in place for place in rows)]
