@@ -148,7 +148,7 @@ def world(root: Path, table: Table, script: Failing) -> World:
     specs = [ContainerSpec(name, ("true",), {}) for name in ("prepare", "main", "side")]
     pod.launch = Launch((specs[0],), specs[1], (specs[2],))
     pod.sandbox = Sandbox(script)
-    objects = FakeObjects(made, script, [{"status": {"n": 1}}])
+    objects = FakeObjects(made.clock, script, [{"status": {"n": 1}}])
     pod.objects = lambda: objects
     pod.rng = NoJitter()
     pod.deadline = made.clock.now() + timedelta(minutes=10)
