@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 1 << 20
 _PART_SUFFIX: Final = ".argoexec-part"  # of a file that is being written; a crash leaves it, no listing shows it
-_NAMES: Final = {"host", "username", "protocol", "cache_storage", "target_protocol", "endpoint_url"}
-"""Of options that a message may have."""
+# Options that a message may have.
+_OPEN: Final = {"host", "username", "protocol", "cache_storage", "target_protocol", "endpoint_url"}
 _VERSIONS: Final = ("ETag", "etag", "generation", "mtime", "LastModified", "last_modified", "modified")
 
 
@@ -51,8 +51,7 @@ class FsspecDriver:
             InputError: the options are not an object, or a selector in them is wrong.
             Unauthorized: a secret they name is not there.
         """
-        options = config.get("options") or {}
-        if not isinstance(options, dict):
+        if not isinstance(options := config.get("options") or {}, dict):
             raise InputError("expected an object", place="fsspec.options")
         self._secretive = _has_text(options)
         self._options: dict[str, Any] = self._resolved(options, secrets)
@@ -181,10 +180,8 @@ class FsspecDriver:
         except (TypeError, ValueError, *ABSENT) as error:
             if isinstance(error, ABSENT) and "::" in key:
                 raise  # a chain looks for its object here; else what is missing is a file that an option names
-            raise InputError(
-                f"no filesystem can be made of {without_userinfo(key)}: {self._redacted(error, key)}",
-                place="fsspec.options",
-            ) from self._cause(error, key)
+            text = f"no filesystem can be made of {without_userinfo(key)}: {self._redacted(error, key)}"
+            raise InputError(text, place="fsspec.options") from self._cause(error, key)
         if is_sftp(system):
             tune(system, self._read_timeout)
         if "::" not in key:  # the parts of a chain have paths of their own
@@ -261,9 +258,8 @@ class FsspecDriver:
         """A filesystem that was given secrets may quote them in any way: then only errors of the kernel speak."""
         if not self._may_quote(key):
             return str(error)
-        if isinstance(error, OSError) and error.strerror and error.errno is not None:
-            return os.strerror(error.errno)
-        return f"{type(error).__name__}, whose text may quote a secret"
+        known = error.errno if isinstance(error, OSError) and error.strerror else None
+        return os.strerror(known) if known else f"{type(error).__name__}, whose text may quote a secret"
 
     def _cause(self, error: Exception, key: str) -> Exception | None:
         """For ``raise … from``: the journal and debug logs print causes as they are."""
@@ -286,7 +282,7 @@ class FsspecDriver:
 def _has_text(options: Any) -> bool:
     """Whether there is a text in them that is not the name of a host, a user or a directory, or a secret's selector."""
     if isinstance(options, dict):
-        return any(_has_text(value) for name, value in options.items() if name not in _NAMES)
+        return any(_has_text(value) for name, value in options.items() if name not in _OPEN)
     return any(map(_has_text, options)) if isinstance(options, list) else isinstance(options, str)
 
 

@@ -243,15 +243,8 @@ class _Watch:
     def _lost(self, error: LifecycleError) -> None:
         self._done = True
         self._stay.settle(self._item, ItemState.FAILED, error.message)
-        self._stay.fail(
-            Failure.of(
-                error,
-                phase=self._stay.phase.state,
-                item="main",
-                attempt=max(1, self._item.attempts),
-                attempts=self._stay.policy.attempts,
-            )
-        )
+        phase, made, most = self._stay.phase.state, max(1, self._item.attempts), self._stay.policy.attempts
+        self._stay.fail(Failure.of(error, phase=phase, item="main", attempt=made, attempts=most))
 
     def _reload(self) -> None:
         """Read the execution control again (spec 1.9), in a thread: a silent API server must not hide a SIGTERM."""
