@@ -11,13 +11,14 @@ import queue
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lifecycle.errors import Cancelled, DeadlineExceeded, Terminated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Inbox(Protocol):
@@ -96,6 +97,16 @@ class Cancel:
                 self._listeners.append(listener)
                 return
         listener()
+
+    @contextmanager
+    def listening(self, listener: Callable[[], None]) -> Iterator[None]:
+        """As :meth:`listen`, for as long as the block lasts: what waits often leaves nothing behind."""
+        self.listen(listener)
+        try:
+            yield
+        finally:
+            with self._lock, suppress(ValueError):
+                self._listeners.remove(listener)
 
     def wait(self, seconds: float | None) -> bool:
         """Block until it is set (true) or the time has passed (false), by the system's clock."""
@@ -183,8 +194,7 @@ class VirtualClock:
 
     def sleep(self, seconds: float, cancel: Cancel) -> None:
         """Wait virtually."""
-        cancel.listen(self._wake)
-        with self._cond:
+        with cancel.listening(self._wake), self._cond:
             self._block(lambda: cancel.reason is not None, self._time + max(0.0, seconds))
         cancel.check()
 

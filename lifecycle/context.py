@@ -11,8 +11,8 @@ from lifecycle import findings
 from lifecycle.clock import Cancel
 from lifecycle.errors import Terminated
 from lifecycle.grace import share_out
+from lifecycle.known import Known
 from lifecycle.outcome import Item, Record
-from lifecycle.resume import Known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -102,7 +102,7 @@ class Engine:
         known.restore(self.pod)
         if known.state:
             self._machine.set_state(known.state, self._model)
-        for note in known.notes:
+        for note in filter(None, (known.headline, *known.notes)):
             log.warning("%s", note)
         if known.ended:
             return Verdict(self.state)

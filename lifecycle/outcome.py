@@ -152,6 +152,9 @@ OOM_KILLED = "OOMKilled"
 LOST = "lost"
 """Our word for a container that was killed with whoever ran it: nobody knows how it would have ended."""
 
+LOST_WHY = "main was lost: the executor that ran it was killed, and main with it"
+RUN_AGAIN = "run it again from its beginning; what it had written until then is saved"
+
 NOT_BEGUN = frozenset({"ContainerCannotRun", "StartError"})
 """Words of docker and of containerd for a container whose command could not be begun: it has ended all the same."""
 

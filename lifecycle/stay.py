@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from lifecycle.errors import Cancelled, LifecycleError, NotFound
+from lifecycle.known import fill
 from lifecycle.outcome import Failure, Item, ItemState
 from lifecycle.policy import Attempts
-from lifecycle.resume import fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -95,7 +95,6 @@ class DockerRuntime:
         """
         cancel.check()
         inbox: _Inbox = queue.SimpleQueue()
-        cancel.listen(lambda: inbox.put(None))
         labels = [f"{name}={value}" for name, value in (self._labels | {NAME: MAIN}).items()]
         filters = {"type": ["container"], "event": ["create", "start", "die"], "label": labels}
         since, over = now(), Cancel()
@@ -108,7 +107,8 @@ class DockerRuntime:
         cluster = threading.Thread(target=self._ask_cluster, args=(over, inbox), name="docker-pod", daemon=True)
         cluster.start()
         try:
-            return self._await_main(inbox, cancel)
+            with cancel.listening(lambda: inbox.put(None)):
+                return self._await_main(inbox, cancel)
         finally:
             over.set(terminated("main is found"))
             events.stop()

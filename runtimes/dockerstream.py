@@ -136,9 +136,9 @@ def followed(
     cancel.check()
     inbox: queue.SimpleQueue[tuple[T] | Exception | None] = queue.SimpleQueue()
     follower = Follower(name, open_, lambda body: inbox.put((read(body),)), inbox.put)
-    cancel.listen(lambda: inbox.put(None))
     try:
-        found = inbox.get(timeout=None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
+        with cancel.listening(lambda: inbox.put(None)):
+            found = inbox.get(timeout=None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
     except queue.Empty:
         found = None
     finally:

@@ -14,7 +14,6 @@ import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
-from weakref import WeakSet
 
 from lifecycle.errors import Forbidden, InputError, LifecycleError, NotFound, Unauthorized, Unavailable, classify
 from lifecycle.ports import Container
@@ -241,7 +240,6 @@ class _End:
         self.error: LifecycleError | None = None
         self._over = False
         self._changed = threading.Condition()
-        self._listening: WeakSet[Cancel] = WeakSet()
         self._follow: Callable[[], None] = lambda: runtime.follow(container)
         threading.Thread(target=self._run, name=f"log of {container.name}", daemon=True).start()
 
@@ -252,10 +250,7 @@ class _End:
             Cancelled: the token was set.
             LifecycleError: the log cannot be followed, or not any more.
         """
-        if cancel not in self._listening:  # it keeps its listeners: once is enough
-            self._listening.add(cancel)
-            cancel.listen(self._wake)
-        with self._changed:
+        with cancel.listening(self._wake), self._changed:
             self._changed.wait_for(lambda: self._over or cancel.reason is not None, timeout)
         cancel.check()
         if self.error is not None:

@@ -13,7 +13,6 @@ import threading
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
-from weakref import WeakSet
 
 from lifecycle.errors import Forbidden, LifecycleError, NotFound, Transient, Unauthorized, Unavailable, classify
 from runtimes.api import Gone
@@ -74,7 +73,6 @@ class ObjectWatch(Generic[S]):
         self._see = see
         self._over = threading.Event()
         self._pause = pause or self._over.wait
-        self._listening: WeakSet[Cancel] = WeakSet()
         self._path = path
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -114,10 +112,7 @@ class ObjectWatch(Generic[S]):
             Forbidden, Unauthorized: it may not be watched.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        if cancel not in self._listening:  # it keeps its listeners: once is enough
-            self._listening.add(cancel)
-            cancel.listen(self._wake)
-        with self._changed:
+        with cancel.listening(self._wake), self._changed:
             self._begin()
             while True:
                 cancel.check()

@@ -56,12 +56,11 @@ class Search:
             Cancelled: the token was set.
             LifecycleError: the processes cannot be looked at.
         """
-        cancel.listen(self._wake)
         over = Cancel()
         self._asked = time.monotonic()
         threading.Thread(target=self._ask, args=(over,), name="pns-main", daemon=True).start()
         try:
-            with self._scan.changed:
+            with cancel.listening(self._wake), self._scan.changed:
                 while True:
                     cancel.check()
                     found = self._recognised()

@@ -51,7 +51,9 @@ def explain(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield ""
     failures = [line["failure"] for line in lines if line["kind"] == "failure"]
     if last["kind"] == "end":
-        yield f"{last['verdict'].upper()} after {duration(last['s'])}"
+        restarts = sum(line["kind"] == "pod" for line in lines) - 1
+        since = f" since it was restarted ({restarts} in all)" if restarts else ""
+        yield f"{last['verdict'].upper()} after {duration(last['s'])}{since}"
         if last.get("message") and not failures:
             yield f"  {last['message']}"
     else:
@@ -63,9 +65,13 @@ def explain(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _timeline(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for line in lines:
+    for number, line in enumerate(lines):
         at = f"{line['s']:9.3f} s  "
         match line["kind"]:
+            case "pod" if number:
+                yield ""
+                yield f"RESTARTED {line['t']}: it had been interrupted {_where(lines[:number])}"
+                yield f"  → it {_goes_on(line)}; the clock begins anew"
             case "enter":
                 yield f"{at}▸ {line['phase']}"
             case "leave":
@@ -115,10 +121,18 @@ def _failure(failure: Mapping[str, Any], number: int, total: int) -> Iterator[st
         yield f"  remedy   {failure['remedy']}"
 
 
+def _goes_on(header: Mapping[str, Any]) -> str:
+    return f"goes on with {header['resumes']}" if header.get("resumes") else "begins from the first phase"
+
+
 def _where(lines: Sequence[Mapping[str, Any]]) -> str:
     for line in reversed(lines):
+        if line["kind"] == "pod":
+            break
         if line["kind"] == "enter":
             return f"in {line['phase']}, which it entered at {line['s']:.3f} s"
+        if line["kind"] == "end":
+            return "after its end"
         if line["kind"] == "leave":
             return f"on the way from {line['phase']} to {line['to']}"
     return "before the first phase"

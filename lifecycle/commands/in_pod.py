@@ -20,7 +20,7 @@ from lifecycle.files import LocalFiles, PodFiles
 from lifecycle.outcome import MESSAGE_LIMIT, Failure, clip
 from lifecycle.policy import parse_duration
 from lifecycle.ports import Surroundings
-from lifecycle.resume import Whose, begin
+from lifecycle.resume import Whose, begin, pod_uid
 from lifecycle.stopping import arm_deadline, handle_signals, held_back
 from lifecycle.table import Verdict
 from lifecycle.template import Template
@@ -107,7 +107,7 @@ def _pod(
     secrets = environ.get("ARGOEXEC_SECRETS")
     files: Files = LocalFiles.read(Path(local), Path(secrets) if secrets else None) if local else PodFiles()
     default = f"/tmp/argo/{table.name}.journal.jsonl"  # noqa: S108 - the container's own layer, as spec 5.1
-    whose = Whose.of(name, table, template, environ.get("ARGO_POD_UID", ""))
+    whose = Whose.of(name, table, template, "" if local else pod_uid(environ))
     kept = _kept(Path(environ.get("ARGOEXEC_JOURNAL") or default), clock, table, whose)
     return Pod(
         name=name,

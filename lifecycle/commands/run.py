@@ -80,7 +80,8 @@ def main(args: argparse.Namespace) -> int:
     if args.fault:
         raise InputError("fault injection comes with a later release", place="--fault")
     clock, environ = SystemClock(), os.environ
-    registry.resolve("sandbox", args.runtime).check(environ)
+    if args.resume is None:
+        registry.resolve("sandbox", args.runtime).check(environ)
     chosen = settings(environ)
     prepared = _prepared(args, environ, clock)
     watcher = _watcher(args.output)

@@ -17,16 +17,17 @@ from lifecycle.engine import Engine
 from lifecycle.errors import BadRequest, InputError
 from lifecycle.files import INPUT_ARTIFACTS, LocalFiles
 from lifecycle.local import again
+from lifecycle.local.control import LocalControl
 from lifecycle.local.prepare import HOME, JOURNAL, POD_DIR, REPORT, TEMPLATE, Prepared
 from lifecycle.phases.staging import write_whole
 from lifecycle.phases.starting import how_it_ended
-from lifecycle.ports import ExecutionControl, Surroundings
+from lifecycle.ports import Surroundings
 from lifecycle.resource import RESOURCE
 from lifecycle.resume import Whose, begin
 from lifecycle.stopping import arm_deadline, handle_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from lifecycle.clock import Cancel, Clock
@@ -34,12 +35,11 @@ if TYPE_CHECKING:
     from lifecycle.engine import Observer
     from lifecycle.journal import FileJournal, Journal
     from lifecycle.objects import Objects
-    from lifecycle.ports import Container, ContainerSpec, ExitStatus, Report, Runtime, Sandbox
+    from lifecycle.ports import Container, ContainerSpec, ExitStatus, Runtime, Sandbox
     from lifecycle.resume import Kept
     from lifecycle.stay import Stay
     from lifecycle.table import Event
 
-_ANNOTATIONS = 256 * 1024
 SUCCEEDED, FAILED, ERROR = "Succeeded", "Failed", "Error"
 """Argo's node phases, not to be confused with the phases of a lifecycle."""
 
@@ -188,7 +188,9 @@ class LocalRun:
             kept.close()
         if kept.known.state and not pod.found.outputs:
             pod.found.outputs = _reported(workdir / REPORT)
-        result = _result(pod, prepared, observer, tuple(kept.known.notes), file_journal.error)
+        result = _result(
+            pod, prepared, observer, tuple(filter(None, (kept.known.headline, *kept.known.notes))), file_journal.error
+        )
         if watcher:
             watcher.ended(result)
         return result
@@ -296,50 +298,6 @@ class _Kubelet:
             if mount.source.parent == self._inputs and not os.path.lexists(mount.source):
                 mount.source.mkdir()
                 mount.source.chmod(0o777)
-
-
-class LocalControl:
-    """The controller's side of a pod that has none: the template is known, the report becomes a file."""
-
-    def __init__(self, template: dict[str, Any], report: Path) -> None:
-        self._template = template
-        self._report = report
-
-    def template(self) -> dict[str, Any]:
-        """The substituted template."""
-        return self._template
-
-    def execution(self) -> ExecutionControl:
-        """Nobody controls it but the person at the terminal."""
-        return ExecutionControl()
-
-    def watch_execution(self, changed: Callable[[], None], cancel: Cancel) -> None:  # noqa: ARG002 - it never changes
-        """Block until ``cancel``."""
-        cancel.wait(None)
-
-    @property
-    def room(self) -> int:
-        """As much as a pod's annotations take beside the template, so that what runs here runs there."""
-        size = len(json.dumps(self._template, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
-        return max(_ANNOTATIONS - size - 4096, 16 * 1024)
-
-    @property
-    def key_only(self) -> bool:
-        """A person wants to see where it went."""
-        return False
-
-    def time_left(self) -> float | None:
-        """Nobody kills it."""
-        return None
-
-    def report(self, report: Report) -> None:
-        """Write the file, whole or not at all.
-
-        Raises:
-            OSError: classified by the phase.
-        """
-        shown = {"outputs": dict(report.outputs), "message": report.message}
-        write_whole(self._report, json.dumps(shown, indent=2, ensure_ascii=False).encode() + b"\n", 0o644)
 
 
 @dataclass

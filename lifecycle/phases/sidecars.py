@@ -48,24 +48,35 @@ def _kill_all(pod: Pod, stay: Stay, chosen: Callable[[str], bool]) -> None:
     for container in running:
         if chosen(container.name):
             item = stay.item("container", container.name)
-            tasks.append(Task(item, lambda one=container, item=item: _end(pod, one, item), ItemState.DONE))  # type: ignore[misc]
+            tasks.append(Task(item, _Ending(pod, container, item), ItemState.DONE))
     stay.perform_all(tasks)
 
 
-def _end(pod: Pod, container: Container, item: Item) -> None:
-    pod.runtime.signal(container, signal.SIGTERM)
-    try:
-        if _is_gone(pod, container, pod.hurry, pod.settings.grace):
-            return
-    except Cancelled:  # a second wish to stop leaves no grace
-        if pod.grace is not None:
-            item.note = LEFT
-            return
-    pod.runtime.signal(container, signal.SIGKILL)
-    # It is bounded, so nothing needs to cancel it.
-    if _is_gone(pod, container, NEVER, AFTER_KILL):
-        return
-    raise Transient(f"the container {container.name!r} still runs {AFTER_KILL:g} s after SIGKILL")
+class _Ending:
+    """The end of one container, in as many attempts as it takes; the grace is given once."""
+
+    def __init__(self, pod: Pod, container: Container, item: Item) -> None:
+        self._pod = pod
+        self._container = container
+        self._item = item
+        self._until: float | None = None
+
+    def __call__(self) -> None:
+        pod, container = self._pod, self._container
+        if self._until is None:
+            pod.runtime.signal(container, signal.SIGTERM)
+            self._until = pod.clock.monotonic() + pod.settings.grace
+        try:
+            if _is_gone(pod, container, pod.hurry, max(0.0, self._until - pod.clock.monotonic())):
+                return
+        except Cancelled:  # a second wish to stop leaves no grace
+            if pod.grace is not None:
+                self._item.note = LEFT
+                return
+        pod.runtime.signal(container, signal.SIGKILL)
+        # It is bounded, so nothing needs to cancel it.
+        if not _is_gone(pod, container, NEVER, AFTER_KILL):
+            raise Transient(f"the container {container.name!r} still runs {AFTER_KILL:g} s after SIGKILL")
 
 
 def _is_gone(pod: Pod, container: Container, cancel: Cancel, timeout: float) -> bool:

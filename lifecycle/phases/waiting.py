@@ -14,7 +14,7 @@ from lifecycle.clock import Cancel, deadline_exceeded, terminated
 from lifecycle.context import ControlChanged, Stop
 from lifecycle.errors import Cancelled, LifecycleError, Permanent, Transient, Unavailable, classify
 from lifecycle.grace import GraceKnown
-from lifecycle.outcome import LOST, NOT_BEGUN, OOM_KILLED, Failure, ItemState
+from lifecycle.outcome import LOST, LOST_WHY, NOT_BEGUN, OOM_KILLED, RUN_AGAIN, Failure, ItemState
 from lifecycle.unreachable import refuse
 
 if TYPE_CHECKING:
@@ -95,16 +95,15 @@ class _Watch:
 
     def run(self) -> None:
         pod = self._pod
-        if self._stay.recall(self._item, ItemState.REPORTED):  # an earlier process has seen main's end
-            if pod.record.cancelled is not None:
-                raise pod.record.cancelled
-            return
-        if pod.record.cancelled is not None:  # it has told main to stop, and did not see the end
-            pod.inbox.put(Stop(pod.record.cancelled))
-        self._unwanted = refuse(pod, self._stay)
-        self._obey(self._read())
-        self._clock.start(self._follow, "main")
-        self._clock.start(self._watch_control, "execution control")
+        if (told := pod.record.cancelled) is not None:  # by an earlier process, which may not have seen main's end
+            pod.inbox.put(Stop(told))
+        if self._stay.recall(self._item, ItemState.REPORTED):
+            self._done, self._reason = True, told
+        else:
+            self._unwanted = refuse(pod, self._stay)
+            self._obey(self._read())
+            self._clock.start(self._follow, "main")
+            self._clock.start(self._watch_control, "execution control")
         try:
             while not self._done:
                 self._meet(pod.inbox.get(self._timeout()))
@@ -232,10 +231,7 @@ class _Watch:
                 "raise resources.limits.memory"
             )
         elif status.reason == LOST:
-            error = Permanent(
-                "main was lost: the executor that ran it was killed, and main with it",
-                remedy="run it again from its beginning; what it had written until then is saved",
-            )
+            error = Permanent(LOST_WHY, remedy=RUN_AGAIN)
             self._stay.fail(Failure.of(error, phase=self._stay.phase.state, item="main"))
         elif status.reason in NOT_BEGUN and status.message:
             self._pod.record.ended = f"main could not be started: {status.message} ({status.reason}, {code})"

@@ -88,7 +88,12 @@ def whole_lines(lives: Lives) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole]
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+QUICK = "torn"  # nothing of the line counts, and there is something to be cut off; the others are much the same
+
+
+@pytest.mark.parametrize(
+    "moment", [one if one == QUICK else pytest.param(one, marks=pytest.mark.slow) for one in MOMENTS]
+)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_pod_that_is_killed_at_any_line_goes_on_after_a_restart(tmp_path, name, moment):
     model, model_status = undisturbed(tmp_path / "model", name)
@@ -106,6 +111,7 @@ def test_a_pod_that_is_killed_at_any_line_goes_on_after_a_restart(tmp_path, name
             raise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_pod_that_is_killed_again_and_again_ends_all_the_same(tmp_path, name):
     """Seeded: each life writes up to six lines, its header among them."""

@@ -81,6 +81,18 @@ def test_a_token_can_be_polled_whether_set_before_or_after(before):
     assert os.get_inheritable(descriptor) is False
 
 
+def test_who_listens_for_a_while_is_not_called_later():
+    cancel, called = Cancel(), []
+    with cancel.listening(lambda: called.append("over")):
+        pass
+    with cancel.listening(lambda: called.append("while")):
+        cancel.set(terminated())
+    with cancel.listening(lambda: called.append("late")):
+        pass
+
+    assert called == ["while", "late"]
+
+
 def test_a_listener_is_called_once_also_when_it_comes_late():
     cancel, calls = Cancel(), []
     cancel.listen(lambda: calls.append("early"))

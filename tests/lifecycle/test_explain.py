@@ -74,3 +74,26 @@ def test_a_place_that_is_closed_to_us_is_said(monkeypatch):
     monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(InputError, match=r"/root/x: .*Permission denied"):
         explain.main(argparse.Namespace(journal=Path("/root/x")))
+
+
+def test_a_restart_says_where_it_was_interrupted_and_where_it_goes_on(shown):
+    left = {"t": "", "s": 0.7, "kind": "leave", "phase": "staging", "event": "done", "to": "loading", "seconds": 0.2}
+    entered = ENTER | {"s": 0.8, "phase": "loading"}
+    again = HEADER | {"t": "2026-01-01T01:00:00.000Z", "restart": 1, "resumes": "loading"}
+    anew = HEADER | {"t": "2026-01-01T02:00:00.000Z", "restart": 2}
+    end = {"t": "", "s": 2.0, "kind": "end", "verdict": "succeeded", "message": ""}
+
+    told = shown(HEADER, ENTER, left, entered, again, entered, anew, end)
+
+    assert "RESTARTED 2026-01-01T01:00:00.000Z: it had been interrupted in loading, which it entered at 0.800 s" in told
+    assert "it goes on with loading" in told
+    assert "RESTARTED 2026-01-01T02:00:00.000Z" in told
+    assert "it begins from the first phase" in told
+    assert "SUCCEEDED after 2.0 s since it was restarted (2 in all)" in told
+    assert "INTERRUPTED" not in told
+
+
+def test_where_a_killed_pod_was_is_told_of_its_own_life_not_of_an_earlier_one(shown):
+    again = HEADER | {"restart": 1, "resumes": "loading"}
+
+    assert "the journal ends before the first phase" in shown(HEADER, ENTER, again)

@@ -136,6 +136,7 @@ def test_a_sidecar_that_cannot_be_killed_is_an_error_after_everything_was_saved(
 
     assert world.wait() == 1
     assert "container zombie: the container 'zombie' still runs 10 s after SIGKILL" in world.message
+    assert zombie.signals == [signal.SIGTERM, *[signal.SIGKILL] * 3] * 2  # one grace each time: releasing tries, too
     assert saved(world)
 
 

@@ -62,7 +62,6 @@ class Expected:
         outputs: the Outputs as they are reported, in the order of their keys; ``...`` stands for anything, ``None`` for
             nothing.
         init, wait, main: exit codes; ``None``: no such container, or no matter.
-        reason: why main ended, in the kubelet's word.
         others: exit codes of sidecars.
         objects: what is in the store below the pod's key: bytes, or the entries of a tar.gz.
         message: words of the message to the controller, in any order; without any there is no message; ``None``: no
@@ -74,7 +73,6 @@ class Expected:
     init: int | None = None
     wait: int | None = 0
     main: int | None = 0
-    reason: str = ""
     others: Mapping[str, int] = field(default_factory=dict)
     objects: Mapping[str, bytes | list[Entry]] = field(default_factory=dict)
     message: tuple[str, ...] | None = ()

@@ -88,8 +88,6 @@ class Seen:
             unknown = self.case.scenario.deleted and self.code(name) is None
             if code is not None and self.code(name) != code and not unknown:
                 yield f"{name} exited with {self.code(name)}, not with {code}"
-        if expected.reason and self.ended("main").get("reason") != expected.reason:
-            yield f"main ended for {self.ended('main').get('reason')}, not for {expected.reason}"
         if not _same(self.outputs, expected.outputs, ordered=self.case.contract != "v3.3"):
             yield f"outputs are {_shown(self.outputs)}\nnot {_shown(expected.outputs)}"
         yield from self._differing_objects(expected)

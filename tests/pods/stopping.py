@@ -149,13 +149,14 @@ def _deleted(_: Case) -> Expected:
 
 
 def _deleted_at_once(_: Case) -> Expected:
-    """Two seconds, which is the kubelet's least, are enough or are not: nothing is half reported."""
+    """Two seconds, which is the kubelet's least, are enough or are not: what is reported is whole, or `wait` failed."""
 
-    def whole_or_nothing(seen: Seen) -> None:
-        assert seen.outputs in (None, parameter("stopped"))
-        assert seen.outputs or seen.code("wait") != 0
+    def whole_or_failed(seen: Seen) -> None:
+        parameters = (seen.outputs or {}).get("parameters", [])
+        assert [one["value"] for one in parameters if "value" in one] in ([], ["stopped"])
+        assert seen.outputs == parameter("stopped") or seen.code("wait") != 0
 
-    return Expected(wait=None, main=None, outputs=..., message=None, also=whole_or_nothing)
+    return Expected(wait=None, main=None, outputs=..., message=None, also=whole_or_failed)
 
 
 # --- the kernel -------------------------------------------------------------------------------------------------------
@@ -167,8 +168,16 @@ def _out_of_memory(case: Case) -> Json:
     return template
 
 
-def _out_of_memory_expected(_: Case) -> Expected:
-    return Expected(main=137, reason="OOMKilled", outputs=parameter("x"), message=("OOMKilled", "limits.memory"))
+def _out_of_memory_expected(case: Case) -> Expected:
+    """A busy dockerd may miss the kernel's word: then its node says `Error`, and nobody can know better."""
+
+    def as_the_node_says(seen: Seen) -> None:
+        reason = seen.ended("main")["reason"]
+        assert reason == "OOMKilled" or (reason == "Error" and case.stage.flavour == "docker")
+        words = ("OOMKilled", "limits.memory")
+        assert [one in seen.message for one in words] == [reason == "OOMKilled" for _ in words]
+
+    return Expected(main=137, outputs=parameter("x"), message=None, also=as_the_node_says)
 
 
 SCENARIOS = (
