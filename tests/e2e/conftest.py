@@ -36,9 +36,9 @@ class Program:
 
     module = "lifecycle.cli"
 
-    def __init__(self, directory: Path, argv: tuple[object, ...], environ: dict[str, str], source: str = "") -> None:
-        """``source`` is Python to run instead of the command line's own module."""
-        how = ["-c", source] if source else ["-m", self.module]
+    def __init__(self, directory: Path, argv: tuple[object, ...], environ: dict[str, str], program: str = "") -> None:
+        """``program`` is Python to run instead of the command line's own module."""
+        how = ["-c", program] if program else ["-m", self.module]
         self.argv = [sys.executable, *how, *map(str, argv)]
         self.process = subprocess.Popen(
             self.argv, cwd=directory, env=_clean_environment() | environ, stdin=subprocess.DEVNULL,
@@ -136,18 +136,18 @@ def _clean_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def program() -> type[Program]:
+def program_type() -> type[Program]:
     """What :func:`start` starts."""
     return Program
 
 
 @pytest.fixture
-def start(program: type[Program]) -> Iterator[Callable[..., Program]]:
+def start(program_type: type[Program]) -> Iterator[Callable[..., Program]]:
     """Start ``argoexec`` with arguments; what still runs at the end of the test is killed."""
     started: list[Program] = []
 
-    def begin(directory: Path, *argv: object, source: str = "", **environ: str) -> Program:
-        started.append(program(directory, argv, environ, source))
+    def begin(directory: Path, *argv: object, program: str = "", **environ: str) -> Program:
+        started.append(program_type(directory, argv, environ, program))
         return started[-1]
 
     yield begin

@@ -51,7 +51,7 @@ class Impatient(Program):
 
 
 @pytest.fixture
-def program() -> type[Program]:
+def program_type() -> type[Program]:
     return Impatient
 
 

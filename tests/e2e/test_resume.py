@@ -64,7 +64,7 @@ def kill(runner, start):
     """Run the template until its journal has so many lines, and no further; the work dir it leaves."""
 
     def killed(name: str, at: int, *argv: object, template: dict[str, Any] = TEMPLATE) -> Path:
-        program = runner.start(template, "--workdir", name, *argv, name=name, source=KILLER, KILLED_AT=str(at))
+        program = runner.start(template, "--workdir", name, *argv, name=name, program=KILLER, KILLED_AT=str(at))
         program.end(-signal.SIGKILL)
         return Path(runner.directory / name)
 
@@ -301,7 +301,7 @@ def test_a_restarted_wait_goes_on_and_a_third_one_does_nothing(controlled, start
         # Each life writes a header and where it goes on, and gets a few lines further.
         at += 1
         assert at < 40
-        program = controlled._program("wait", source=KILLER, KILLED_AT="7", **environ)
+        program = controlled._program("wait", program=KILLER, KILLED_AT="7", **environ)
         program.process.wait(60)
         if program.process.returncode == 0:
             break
