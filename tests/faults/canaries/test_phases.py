@@ -15,7 +15,7 @@ from lifecycle.engine import Engine
 from lifecycle.faults.injection import Faults
 from lifecycle.faults.plan import ALWAYS, ERRORS, STREAMS, Fault, Plan
 from lifecycle.stopping import arm_deadline
-from tests.fakes import World
+from tests.fakes import FakeContainer, World
 from tests.faults.canaries.canary import Canaries
 from tests.faults.canaries.fields import CONTENT
 from tests.faults.segments import BUDGET, DEADLINE, SEGMENTS, places
@@ -59,6 +59,7 @@ def world(root: Path, name: str, canaries: Canaries) -> World:
     for one in made.control.raw.get("inputs", {}).get("artifacts", ()):
         made.store.objects |= {one[kind][key]: b"3" for kind, key in (("raw", "data"), ("http", "url")) if kind in one}
     made.runtime.files = {"/tmp/p": b"value\n", "/tmp/one": b"1", "/tmp/two": b"22"}
+    made.runtime.containers |= {name: FakeContainer(made.clock) for name in ("side", "istio-proxy")}
     made.runtime.stdout = b"the result\n"
     return made
 
