@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
+from drivers.s3_errors import answer
 from lifecycle.errors import Forbidden, Permanent, Transient, Unsupported
 
 if TYPE_CHECKING:
@@ -48,9 +47,7 @@ class Bucket:
         except Transient:
             raise
         except Permanent as error:
-            cause = error.__cause__
-            status = cause.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(cause, ClientError) else 0
-            return bool(status != 404)
+            return answer(error)[1] != 404
         return True
 
     def _make(self, *, locked: bool) -> None:
@@ -63,8 +60,7 @@ class Bucket:
         try:
             self._connection.ask("create_bucket", "s3:CreateBucket", "", **arguments)
         except Permanent as error:
-            cause = error.__cause__
-            if isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") in _OURS:
+            if answer(error)[0] in _OURS:
                 return
             raise
         if locked and not self._is_locked():

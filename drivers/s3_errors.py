@@ -148,9 +148,20 @@ def refuses_credentials(error: boto.ClientError) -> bool:
     return _rule(error).meaning is Unauthorized
 
 
+def answer(error: BaseException) -> tuple[str, int]:
+    """The code and the status of the answer that an error of ours stands for, or one of botocore's.
+
+    Of ours it is the context, not the cause: that would be printed, and may quote a secret.
+    """
+    found: Any = error if isinstance(error, boto.ClientError) else error.__context__
+    if not isinstance(found, boto.ClientError):
+        return "", 0
+    response: Any = found.response
+    return response.get("Error", {}).get("Code", ""), response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+
+
 def _rule(error: Any) -> _Rule:
-    code: str = error.response.get("Error", {}).get("Code", "")
-    status: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code, status = answer(error)
     return next((rule for rule in _RULES if code in rule.codes), None) or next(
         (rule for rule in _RULES if status in rule.statuses), _Rule(BadRequest)
     )

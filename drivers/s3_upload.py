@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from drivers.s3_errors import answer
 from lifecycle.errors import BadRequest, LifecycleError
 
 if TYPE_CHECKING:
@@ -285,8 +286,7 @@ def _abort(target: Target, upload_id: str) -> None:
     try:
         target.ask("abort_multipart_upload", action="s3:AbortMultipartUpload", UploadId=upload_id)
     except LifecycleError as error:
-        answer = getattr(error.__cause__, "response", None) or {}
-        if answer.get("Error", {}).get("Code") == "NoSuchUpload":
+        if answer(error)[0] == "NoSuchUpload":
             return  # it was aborted, and the answer was lost
         # The error that led here is the one to report. A life cycle rule of the bucket removes what stays for good.
         _LEFT.setdefault((target.connection.place, target.key), set()).add(upload_id)
