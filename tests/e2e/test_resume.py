@@ -169,6 +169,7 @@ def test_a_run_that_is_killed_is_resumed(runner, start, kill, model, place):
     check(start, kill("killed", number_of(lines, **place)), model)
 
 
+@pytest.mark.slow
 def test_a_main_that_died_with_its_executor_is_lost_and_what_it_wrote_is_saved(runner, start, kill):
     source = "echo input > /tmp/p; mkdir /srv/tree; echo deep > /srv/tree/f; echo said; exec sleep 3600\n"
     template = TEMPLATE | {"script": TEMPLATE["script"] | {"source": source}}
@@ -238,6 +239,7 @@ def test_what_cannot_be_resumed_is_bad_input(tmp_path, start, argv, why):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("content", "why"), [("no JSON", "not JSON"), ("[]", "not what a run leaves"),
                                               ('{"version": 9}', "another release"),
                                               ('{"version": 1}', "not what a run leaves")])  # fmt: skip
@@ -283,6 +285,7 @@ def test_what_a_run_leaves_for_a_resume_is_its_owner_s_only(runner):
 # --- in a pod ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_restarted_wait_goes_on_and_a_third_one_does_nothing(controlled, start):
     """As a native sidecar is: the same container again, with the same volumes."""
     controlled.lay_out(

@@ -219,6 +219,7 @@ def test_a_signal_ends_the_wait_for_another_attempt(watched, httpd):
     assert "terminated by SIGTERM" in watched.ended(within=AT_ONCE)["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", WISHES)
 @pytest.mark.parametrize("script", ["echo begun >&3; exec sleep 60", STUBBORN])
 def test_a_signal_ends_an_init_container(watched, number, script):
@@ -298,6 +299,7 @@ def test_main_that_handles_term_writes_its_output_in_the_grace(watched, number):
     watched.line.end()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", WISHES)
 def test_main_that_ignores_term_is_killed_after_the_grace(watched, number):
     watched.start(

@@ -34,7 +34,13 @@ def test_every_scene_has_a_row_and_every_row_a_scene():
     assert sorted((row["store"], row["fault"], row["verb"]) for row in ROWS) == sorted(SCENES)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['store']}-{row['fault']}-{row['verb']}".replace(" ", "_"))
+def _case(row: dict[str, Any]) -> Any:
+    """A server that keeps one waiting is waited for."""
+    name = f"{row['store']}-{row['fault']}-{row['verb']}".replace(" ", "_")
+    return pytest.param(row, id=name, marks=[pytest.mark.slow] if row["fault"] == "slow server" else [])
+
+
+@pytest.mark.parametrize("row", [_case(row) for row in ROWS])
 def test_what_comes_of_a_fault(
     row: dict[str, Any],
     tmp_path: Path,

@@ -168,9 +168,10 @@ def test_a_command_without_a_pod_dies_of_it():
     assert launched("version", env=dict(os.environ)).returncode == -signal.SIGTERM
 
 
-@pytest.mark.parametrize("name", HEAVY)
-def test_no_module_of_the_lifecycle_imports_it_at_the_top(name):
+def test_no_module_of_the_lifecycle_imports_what_is_heavy_at_the_top():
     """What `init` happens not to reach is held by this: importing every phase imports nothing heavy."""
-    code = f"import lifecycle.pod, lifecycle.engine, lifecycle.commands.in_pod, sys; sys.exit({name!r} in sys.modules)"
+    code = "import lifecycle.pod, lifecycle.engine, lifecycle.commands.in_pod, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, text=True, capture_output=True)
 
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    assert "lifecycle.commands.in_pod" in done.stdout.split()
+    assert set(done.stdout.split()) & set(HEAVY) == set()
