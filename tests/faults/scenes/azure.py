@@ -145,12 +145,12 @@ def truncated(stage: Stage) -> Iterator[Scene]:
 def slow(stage: Stage) -> Iterator[Scene]:
     """The library asks three times by itself, a second apart."""
     silent = part(0, 10, length=BLOCK, hangs=True)
-    yield Scene(scripted(stage, silent, silent, silent, *PARTS), DATA, options={"read_timeout": 0.2})
+    yield Scene(scripted(stage, silent, silent, silent, *PARTS), DATA, options={"read_timeout": 1.5})
 
 
 @fault("slow server", "save")
 def slow_to_save(stage: Stage) -> Iterator[Scene]:
-    yield from saved(stage, Fault("silence", after=BLOCK, upward=True, times=100), options={"read_timeout": 0.5})
+    yield from saved(stage, Fault("silence", after=BLOCK, upward=True, times=100), options={"read_timeout": 1.5})
 
 
 @fault("disk full", "load")

@@ -148,12 +148,12 @@ def slow(stage: Stage) -> Iterator[Scene]:
     httpd: Httpd = stage.fixture("httpd")
     at(stage, httpd.url)
     httpd.on(MEDIA, part(0, 10, length=BLOCK, hangs=True))
-    yield Scene(LOCATION, options={"read_timeout": 0.2})
+    yield Scene(LOCATION, options={"read_timeout": 1.5})
 
 
 @fault("slow server", "save")
 def slow_to_save(stage: Stage) -> Iterator[Scene]:
-    yield from saved(stage, Fault("silence", after=BLOCK, upward=True), options={"read_timeout": 0.5})
+    yield from saved(stage, Fault("silence", after=BLOCK, upward=True), options={"read_timeout": 1.5})
 
 
 @fault("disk full", "load")

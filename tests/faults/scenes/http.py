@@ -133,7 +133,7 @@ def truncated(stage: Stage) -> Iterator[Scene]:
 
 @fault("slow server", "load", "save")
 def slow(stage: Stage) -> Iterator[Scene]:
-    options = {"read_timeout": 0.5, "answer_timeout": 0.5}
+    options = {"read_timeout": 1.5, "answer_timeout": 1.5}
     yield from proxied(stage, Fault("silence", after=len(DATA) // 2), options=options)
 
 

@@ -100,7 +100,7 @@ def truncated(stage: Stage) -> Iterator[Scene]:
 
 @fault("slow server", "load", "save")
 def slow(stage: Stage) -> Iterator[Scene]:
-    yield from proxied(stage, "silence", options={"read_timeout": 0.5})
+    yield from proxied(stage, "silence", options={"read_timeout": 1.5})
 
 
 @fault("store full", "save")

@@ -178,7 +178,7 @@ def slow(stage: Stage) -> Iterator[Scene]:
     real.put(LARGE)
     with Proxy(real.server.endpoint) as proxy:
         proxy.plan(Fault("silence", after=MIB))
-        yield Scene(location(proxy.address, real.key, bucket=real.server.bucket), LARGE, options={"read_timeout": 0.3})
+        yield Scene(location(proxy.address, real.key, bucket=real.server.bucket), LARGE, options={"read_timeout": 1.5})
         assert proxy.met
 
 
@@ -190,7 +190,7 @@ def slow_to_save(stage: Stage) -> Iterator[Scene]:
         proxy.plan(Fault("silence", after=MIB, upward=True, times=100))
         config = location(proxy.address, real.key, bucket=real.server.bucket)
         heal = lambda _: proxy.plan()
-        options = {"read_timeout": 0.5}
+        options = {"read_timeout": 1.5}
         yield Scene(config, LARGE, stored=real.stored, left=real.left, on_attempt=heal, options=options)
         assert proxy.met
 
