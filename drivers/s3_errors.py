@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import botocore.exceptions as boto
@@ -182,7 +182,7 @@ class Place:
     endpoint: str
     bucket: str
     credentials: str
-    told: Callable[[], Iterable[str | None]] | None = tuple
+    told: Callable[[], Iterable[str | None]] | None = field(default=tuple, compare=False)
 
     @contextmanager
     def translating(self, action: str, key: str) -> Iterator[None]:

@@ -284,8 +284,12 @@ def test_an_upload_that_cannot_even_be_aborted_reports_its_first_error(
     assert "s3:AbortMultipartUpload" in caplog.text
 
 
-def test_what_an_attempt_could_not_abort_the_next_one_does(httpd: Httpd, driver: S3Driver):
-    """Who cannot send a part cannot send that either; once it can, the parts of both attempts must not stay."""
+def test_what_an_attempt_could_not_abort_the_next_one_does(httpd: Httpd, config: dict[str, Any], secrets):
+    """Who cannot send a part cannot send that either; once it can, the parts of both attempts must not stay.
+
+    Each attempt has a driver of its own.
+    """
+    driver, again = S3Driver(config, secrets), S3Driver(config, secrets)
     begun = b"<InitiateMultipartUploadResult><UploadId>%s</UploadId></InitiateMultipartUploadResult>"
     httpd.on("/bucket/key?uploads", *(Answer(200, begun % name) for name in (b"first", b"second")))
     away = said("ServiceUnavailable", 503)
@@ -296,8 +300,8 @@ def test_what_an_attempt_could_not_abort_the_next_one_does(httpd: Httpd, driver:
     httpd.on("/bucket/key?uploadId=second", Answer(200, b"<CompleteMultipartUploadResult/>"))
     assert type(failure(lambda: driver.save("key", Bytes(PART), None))) is Unavailable
 
-    driver.save("key", Bytes(PART + 1), None)
-    driver.save("key", Bytes(PART + 1), None)
+    again.save("key", Bytes(PART + 1), None)
+    again.save("key", Bytes(PART + 1), None)
 
     assert [request.target for request in httpd.requests if request.method == "DELETE"] == [
         "/bucket/key?uploadId=first"
