@@ -160,6 +160,15 @@ def _unburden(client: Any) -> None:
     events.unregister("before-call.s3", botocore.handlers.add_expect_header)
     for operation in ("PutObject", "UploadPart"):
         events.unregister(f"before-parameter-build.s3.{operation}", botocore.handlers.convert_body_to_file_like_object)
+    events.register("before-call.s3.HeadBucket", _not_redirected)
+
+
+def _not_redirected(params: dict[str, Any], **_: Any) -> None:
+    """The question where a bucket is, which botocore asks when it is redirected, follows no redirection itself.
+
+    Else what redirects everything is asked until Python's stack has no more room, in 50 requests.
+    """
+    params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _region(endpoint: str) -> str | None:

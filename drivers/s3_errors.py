@@ -91,6 +91,7 @@ _RULES: Final = (
         {301, 307},
         "set `region` of the s3 location to that of the bucket",
     ),
+    _Rule(BadRequest, (), {302, 303, 308}, "is that the endpoint of an S3, or of a login page before it?"),
     _Rule(
         StorageFull,
         {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"},
@@ -209,12 +210,6 @@ class Place:
                     remedy=f"has one of these more than one line? {self.credentials}",
                 ) from None
             raise self.meaning(error, action, key) from _shown(error)
-        except RecursionError:
-            # botocore asks where the bucket is, is sent to another place, asks where the bucket is.
-            raise BadRequest(
-                f"{self._where(action, key)}: what answers redirects everything",
-                remedy="is that the endpoint of an S3, or of a login page before it?",
-            ) from None
 
     def _where(self, action: str, key: str) -> str:
         return f"{action} of {key!r} in bucket {self.bucket!r} at {self.endpoint}"

@@ -132,9 +132,17 @@ def test_a_token_that_cannot_be_sent_is_a_bad_request_and_not_shown(config: dict
 
 
 def test_a_server_that_redirects_everything_is_a_bad_request(httpd: Httpd, driver: S3Driver):
-    httpd.next = lambda _: Answer(302, b"", {"Location": "http://127.0.0.1:1/login"})  # type: ignore[method-assign]
-    with pytest.raises(BadRequest, match="redirects everything"):
+    asked: list[Any] = []
+
+    def login(request: Any) -> Answer:
+        asked.append(request)
+        return Answer(302, b"", {"Location": "http://127.0.0.1:1/login"})
+
+    httpd.next = login  # type: ignore[method-assign]
+    with pytest.raises(BadRequest, match="302") as caught:
         driver.open("key")
+    assert "login page" in caught.value.remedy
+    assert [one.method for one in asked] == ["GET", "HEAD"]
 
 
 def test_a_web_page_is_no_object(httpd: Httpd, driver: S3Driver):

@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import urllib3
+import websocket
 
 from tests.servers import containerd, dockerd, enclosure, kubernetes
 from tests.servers.apiserver import Refused, container
@@ -22,6 +24,7 @@ from tests.servers.dockerd import BUSYBOX
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tests.servers.apiserver import Namespace
     from tests.servers.kubernetes import Cluster
 
 FOREVER = "sleep 1000000"
@@ -238,8 +241,22 @@ def test_containers_survive_their_runtime(cluster: Cluster, tmp_path: Path) -> N
     here.wait_pod("survivor", _running)
     with cluster.members["runtime"].down():
         pass
+    _await_exec(here, "survivor")  # an end that comes while the runtime still looks for its containers may be lost
     (tmp_path / "go").write_text("now\n")
     assert _terminated(here.wait_ended("survivor"), "main")["exitCode"] == 5
+
+
+def _await_exec(here: Namespace, pod: str, seconds: float = 60.0) -> None:
+    """Until the node has found its containers again."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            assert here.exec(pod, "main", ["true"])[0] == 0
+        except (AssertionError, ConnectionError, websocket.WebSocketException):
+            if time.monotonic() > until:
+                raise
+        else:
+            return
 
 
 def _traces(directory: Path) -> dict[str, list[str]]:

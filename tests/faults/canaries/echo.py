@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 from tests.servers.loopback import Loopback, LoopbackHandler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
 _CODES = {
     400: "InvalidArgument",
@@ -44,6 +44,7 @@ class Echo(Loopback):
         self.sent: list[bytes] = []
         self.children: list[str] = []
         self._lock = threading.Lock()
+        self._before = _parents()
         super().__init__(_Handler, certificate, joined=True)
         self.url = self.origin
 
@@ -53,7 +54,7 @@ class Echo(Loopback):
             found = [value for name in _SENT for value in headers.get_all(name) or ()]
             found += [value for name, value in headers.items() if name.lower().endswith(_KEY)]
             self.sent += [one.encode("latin-1") for one in found]
-            self.children += children()
+            self.children += children(self._before)
 
 
 class _Handler(LoopbackHandler):
@@ -155,14 +156,23 @@ class _FtpHandler(LoopbackHandler):
                 self.wfile.write((b"331 " if line.startswith(b"USER") else b"530 ") + line)
 
 
-def children() -> list[str]:
-    """Command line of every process below this one, and what its environment has that ours has not."""
+def children(before: Container[int] = ()) -> list[str]:
+    """Command line of every process below this one, and what its environment has that ours has not.
+
+    Those that were there ``before`` are servers of other tests.
+    """
+    parents = {pid: parent for pid, parent in _parents().items() if pid not in before}
+    return [line for pid in _below(os.getpid(), parents) for line in _shown(pid)]
+
+
+def _parents() -> dict[int, int]:
+    """The parent of every process."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             with contextlib.suppress(OSError):
                 parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    return [line for pid in _below(os.getpid(), parents) for line in _shown(pid)]
+    return parents
 
 
 def _below(pid: int, parents: dict[int, int]) -> Iterator[int]:
