@@ -22,15 +22,21 @@ OUTPUT = {"parameters": [{"name": "p", "value": "é<&>\n"}], "result": "1"}
 
 @pytest.fixture
 def cluster(kubernetes_docker):
-    """One whose controller is older than task results."""
     return kubernetes_docker
 
 
 @pytest.fixture(scope="module")
 def cluster_of_v3_3(kubernetes_docker):
+    """One whose controller has task results; pods of other tests may have had it before."""
     taskresults.install(kubernetes_docker.api)
-    yield kubernetes_docker
+    return kubernetes_docker
+
+
+@pytest.fixture
+def cluster_of_v3_2(kubernetes_docker):
+    """One whose controller is older than that, from now on: what is made anew at once is not served for a while."""
     taskresults.remove(kubernetes_docker.api)
+    return kubernetes_docker
 
 
 @pytest.fixture
@@ -104,14 +110,6 @@ def test_the_annotations_take_the_room_to_the_byte_and_no_byte_more(cluster, tmp
     assert "422" in str(caught.value.__cause__)
 
 
-def test_a_cluster_without_task_results_gets_annotations(cluster, tmp_path, warnings):
-    pod = InCluster(cluster, tmp_path, PATCH_PODS, taskresults.RULE)
-    pod.plane("v3.3").report(Report(OUTPUT))
-
-    assert json.loads(pod.seen[OUTPUTS]) == OUTPUT
-    assert "404" in warnings.text
-
-
 def test_who_may_not_patch_is_told_what_to_grant(cluster, tmp_path):
     pod = InCluster(cluster, tmp_path)
     with pytest.raises(Forbidden) as caught:
@@ -172,3 +170,11 @@ def test_who_may_make_no_task_result_annotates(cluster_of_v3_3, tmp_path, warnin
 
     assert json.loads(pod.seen[OUTPUTS]) == OUTPUT
     assert "grant `create` on `workflowtaskresults` of the API group 'argoproj.io'" in warnings.text
+
+
+def test_a_cluster_without_task_results_gets_annotations(cluster_of_v3_2, tmp_path, warnings):
+    pod = InCluster(cluster_of_v3_2, tmp_path, PATCH_PODS, taskresults.RULE)
+    pod.plane("v3.3").report(Report(OUTPUT))
+
+    assert json.loads(pod.seen[OUTPUTS]) == OUTPUT
+    assert "404" in warnings.text

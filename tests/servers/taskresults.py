@@ -36,16 +36,23 @@ RULE: Final = {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"
 
 
 def install(api: Api) -> None:
-    """Make it known, and wait until it is served."""
-    api.apply(DEFINITION)
+    """Make it known, unless it is, and wait until it is served."""
+    if not _is_known(api):
+        api.apply(DEFINITION)
     api.wait(DEFINITIONS, DEFINITION["metadata"]["name"], _established)
 
 
 def remove(api: Api) -> None:
     """As if the controller were older."""
     name = DEFINITION["metadata"]["name"]
-    api.delete(f"{DEFINITIONS}/{name}")
+    if _is_known(api):
+        api.delete(f"{DEFINITIONS}/{name}")
     api.wait(DEFINITIONS, name, lambda one: one is None)
+
+
+def _is_known(api: Api) -> bool:
+    name = DEFINITION["metadata"]["name"]
+    return any(one["metadata"]["name"] == name for one in api.get(DEFINITIONS)["items"])
 
 
 def _established(one: Any) -> bool:
