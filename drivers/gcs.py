@@ -34,7 +34,7 @@ from drivers.objects import (
 from lifecycle.errors import InputError, LifecycleError, NotFound, Unauthorized, Unavailable
 from lifecycle.network import causes
 from lifecycle.ports import StoredObject
-from lifecycle.secret import redacted
+from lifecycle.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

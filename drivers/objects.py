@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import re
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from lifecycle.errors import (
     Unsupported,
 )
 from lifecycle.network import broken
+from lifecycle.redaction import code_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 MIB: Final = 1 << 20
 BLOCK: Final = 4 * MIB  # read by one request; one more is on its way while it is consumed
 PART: Final = 4 * MIB  # up to four of an upload are in memory: eight uploads at once have 128 MiB
-_CODE: Final = re.compile(r"[\w.-]{1,64}")
 _LATE_PART: Final = 64 * MIB
 _PIECE: Final = MIB  # what is asked of a source at once
 
@@ -130,7 +129,7 @@ class Place:
 
     def refused(self, answer: Answer, action: str, key: str) -> LifecycleError:
         """The error that a refusal is."""
-        code = answer.code if _CODE.fullmatch(answer.code) else ""
+        code = code_alone(answer.code)
         kind = self.codes.get(code) or _STATUSES.get(answer.status)
         if kind is None:
             kind = Unavailable if answer.status >= 500 else BadRequest

@@ -39,7 +39,7 @@ from lifecycle.errors import (
 )
 from lifecycle.network import causes
 from lifecycle.ports import StoredObject
-from lifecycle.secret import redacted
+from lifecycle.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -5,7 +5,6 @@ The codes are those of AWS, MinIO, Ceph, SeaweedFS and Swift; the list of transi
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -29,12 +28,10 @@ from lifecycle.errors import (
     Unsupported,
 )
 from lifecycle.network import broken, causes
-from lifecycle.secret import redacted
+from lifecycle.redaction import code_alone, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
-
-_CODE: Final = re.compile(r"[\w.-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,20 +237,18 @@ class Place:
 
     def _answered(self, error: Any, where: str, action: str) -> LifecycleError:
         """What the server said."""
-        about: dict[str, str] = error.response.get("Error", {})
-        answer: dict[str, Any] = error.response.get("ResponseMetadata", {})
-        code, said, status = about.get("Code", ""), about.get("Message", ""), answer.get("HTTPStatusCode", 0)
+        code, status = answer(error)
         # Of STS only its code: it was sent the token of a service account, which is another's secret than the store's.
         told = None if error.operation_name.startswith("AssumeRole") else self.told
-        said = "" if told is None else redacted(said, told())
-        code = code if _CODE.fullmatch(code) else ""
-        text = ": ".join(part for part in (where, code or str(status), said) if part)
+        said = "" if told is None else redacted(error.response.get("Error", {}).get("Message", ""), told())
+        text = ": ".join(part for part in (where, code_alone(code) or str(status), said) if part)
         rule = _rule(error)
         if rule.meaning is NotFound and action not in _OF_ONE_OBJECT:
             rule = _NO_STORE
         remedy = rule.remedy.format(action=action, bucket=self.bucket, credentials=self.credentials)
         if issubclass(rule.meaning, Transient):
-            return rule.meaning(text, remedy=remedy, retry_after=_seconds(answer.get("HTTPHeaders") or {}))
+            headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders") or {}
+            return rule.meaning(text, remedy=remedy, retry_after=_seconds(headers))
         return rule.meaning(text, remedy=remedy)
 
 

@@ -6,46 +6,13 @@ again after every failed attempt, so that a rotated credential is picked up.
 
 from __future__ import annotations
 
-import base64
-import html
-import json
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
-from urllib.parse import quote, quote_plus
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from lifecycle.errors import BadRequest, InputError, Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
-
-_SHORTEST: Final = 4
-"""Characters of what is taken out of a text: less would be found in any, and shortens nobody's search."""
-
-
-def redacted(text: str, secrets: Iterable[str | None]) -> str:
-    """What a far end said, without what it was told: a store may quote the request that it refuses.
-
-    Each secret is looked for as it is, and as it is escaped in JSON, XML and URLs, in hex, and in base64 wherever it
-    begins there, such as behind a user's name.
-    """
-    every = {form for secret in secrets if secret for form in _forms(secret) if len(form) >= _SHORTEST}
-    for form in sorted(every, key=len, reverse=True):
-        text = text.replace(form, "***")
-    return text
-
-
-def _forms(secret: str) -> Iterator[str]:
-    yield from (secret, secret.strip(), html.escape(secret), html.escape(secret, quote=False))
-    yield from (json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret))
-    raw = secret.encode(errors="surrogatepass")
-    if len(raw) < _SHORTEST:
-        return
-    yield from (raw.hex(), raw.hex().upper())
-    for before in range(3):
-        # The letters at the ends share bits with what is around it.
-        end = None if (before + len(raw)) % 3 == 0 else -1
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            yield encode(bytes(before) + raw).decode().rstrip("=")[(0, 2, 3)[before] : end]
 
 
 class Secret:

@@ -32,7 +32,7 @@ from lifecycle.errors import (
 )
 from lifecycle.location import without_userinfo
 from lifecycle.network import broken, shown
-from lifecycle.secret import redacted
+from lifecycle.redaction import redacted
 from runtimes import credentials
 
 if TYPE_CHECKING:

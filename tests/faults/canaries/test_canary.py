@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from lifecycle.secret import redacted
+from lifecycle.redaction import redacted
 from tests.faults.canaries.canary import Canaries, told
 
 FORMS = {
