@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lifecycle.errors import InputError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 K = TypeVar("K", str, dict[str, Any])
 
 
 class Odd(ValueError):
     """Why a line cannot be taken."""
+
+
+def take_all(journal: Iterable[Mapping[str, Any]], take: Callable[[Mapping[str, Any]], None], remedy: str) -> None:
+    """Give ``take`` one line after the other.
+
+    Raises:
+        InputError: it cannot take one; its place is ``journal:n``.
+    """
+    for place, line in enumerate(journal, start=1):
+        try:
+            take(line)
+        except Odd as odd:
+            raise InputError(str(odd), place=f"journal:{place}", remedy=remedy) from odd
 
 
 def get(line: Mapping[str, Any], key: str, kind: type[K], default: K | None = None) -> K:

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from diagrams.line import Odd, get, number
+from diagrams.line import Odd, get, number, take_all
 from diagrams.text import clean, count, duration
-from lifecycle.errors import InputError
 from lifecycle.table import END, Verdict
 from lifecycle.wording import MARKS, size
 
@@ -140,13 +139,7 @@ class Story:
                 table is :meth:`~diagrams.way.Way.read`'s to say.
         """
         reader = _Reader(table)
-        for place, line in enumerate(journal, start=1):
-            try:
-                reader.take(line)
-            except Odd as odd:
-                raise InputError(
-                    str(odd), place=f"journal:{place}", remedy="show it with the release of argoexec that wrote it"
-                ) from odd
+        take_all(journal, reader.take, "show it with the release of argoexec that wrote it")
         return reader.finish()
 
 

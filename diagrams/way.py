@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from diagrams.line import Odd, get, number
+from diagrams.line import Odd, get, number, take_all
 from diagrams.text import clean, count, duration
-from lifecycle.errors import InputError
 from lifecycle.table import END, Event, Verdict
 
 if TYPE_CHECKING:
@@ -96,15 +95,7 @@ class Way:
                 ``journal:n``.
         """
         reader = _Reader(table)
-        for place, line in enumerate(journal, start=1):
-            try:
-                reader.take(line)
-            except Odd as odd:
-                raise InputError(
-                    str(odd),
-                    place=f"journal:{place}",
-                    remedy="draw it with the release of argoexec that wrote it, or without --journal",
-                ) from odd
+        take_all(journal, reader.take, "draw it with the release of argoexec that wrote it, or without --journal")
         return reader.finish()
 
     @property

@@ -22,7 +22,8 @@ _ENDED = {
     "terminated": "terminated after",
     "deadline": "ended by its deadline after",
 }
-_BAD = ("failed", "abandoned")
+BAD = ("failed", "abandoned")
+"""States of a thing that came to nothing."""
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ class Visit:
         moved = sum(thing.size or 0 for thing in things)
         if len(things) > 1:
             yield f"{len(things)} items"
-        for state in _BAD:
+        for state in BAD:
             if bad := sum(thing.state == state for thing in things):
                 yield f"{bad} {state}"
         if moved:
@@ -193,7 +194,7 @@ class Account:
         if thing.attempts and not thing.state:
             thing.began = thing.attempts[0].began = min(began, thing.attempts[0].ended)
         if item["attempts"] > thing.round:
-            error = item["state"] if item["state"] in _BAD else ""
+            error = item["state"] if item["state"] in BAD else ""
             number = len(thing.attempts) + 1
             began = max(began, _next(thing, now)) if thing.round else began
             thing.attempts.append(Attempt(number, began, now, error, item.get("note", "") if error else ""))

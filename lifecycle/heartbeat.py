@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Final
 
 from lifecycle.outcome import ItemState
@@ -15,6 +15,7 @@ from lifecycle.wording import duration, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from lifecycle.context import Pod
     from lifecycle.outcome import Item
@@ -99,8 +100,9 @@ class Heartbeat:
         doing = f"{stay.phase.state} for {names}" if stay.phase.blocking and names else stay.phase.state
         reason = self._pod.record.cancelled
         doing += f", which is being stopped: {reason.message}," if reason is not None and stay.phase.blocking else ""
-        done = "" if stay.phase.blocking or not stay.items else f", {len(stay.items) - len(pending)} of "
-        done += f"{len(stay.items)} items done" if done else ""
+        done = ""
+        if stay.items and not stay.phase.blocking:
+            done = f", {len(stay.items) - len(pending)} of {len(stay.items)} items done"
         line = f"{doing} (since {self._at(self._began)}, {duration(stay.seconds)}{done})"
         line += f": ends with {_either([names or 'what it does', *self._ends(stay)])}"
         if whole and pending:
@@ -111,8 +113,8 @@ class Heartbeat:
         """What else ends it, or leaves it less time."""
         pod = self._pod
         if pod.grace is not None:
-            left = pod.grace.ends - pod.clock.monotonic()
-            yield f"the pod's grace at {self._at_timestamp(pod.clock.now().timestamp() + left)}"
+            left = timedelta(seconds=pod.grace.ends - pod.clock.monotonic())
+            yield f"the pod's grace at {self._at(pod.clock.now() + left)}"
         if stay.phase.cancellable:
             if pod.deadline is not None and pod.record.cancelled is None:
                 yield f"the deadline at {self._at(pod.deadline)}"
@@ -136,9 +138,6 @@ class Heartbeat:
         moment = moment.astimezone(UTC)
         shape = "%H:%M:%SZ" if moment.date() == self._pod.clock.now().date() else "%Y-%m-%dT%H:%M:%SZ"
         return moment.strftime(shape)
-
-    def _at_timestamp(self, moment: float) -> str:
-        return self._at(datetime.fromtimestamp(moment, UTC))
 
 
 def _is_under_way(item: Item, *, blocking: bool) -> bool:

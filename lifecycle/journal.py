@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lifecycle.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from lifecycle.clock import Clock
@@ -172,6 +172,11 @@ def _stamped(clock: Clock, began: float, kind: str, fields: Mapping[str, Any]) -
 def timestamp(clock: Clock) -> str:
     """RFC 3339 in UTC with milliseconds, as Kubernetes writes times."""
     return clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def headers(lines: Sequence[Mapping[str, Any]]) -> int:
+    """How many processes have written a journal."""
+    return sum(line["kind"] == "pod" for line in lines)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

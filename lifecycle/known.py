@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lifecycle import findings
+from lifecycle.journal import headers
 from lifecycle.outcome import Failure, Item, ItemState
 from lifecycle.table import Verdict
 
@@ -82,11 +83,6 @@ class Known:
         findings.restore(pod, self.believed)
         pod.record.failures.extend(self.failures)
         pod.found.items.extend(self.saved)
-
-
-def headers(lines: Sequence[Mapping[str, Any]]) -> int:
-    """How many processes have written a journal."""
-    return sum(line["kind"] == "pod" for line in lines)
 
 
 def known_from(lines: list[dict[str, Any]], found: list[dict[str, Any]], table: Table) -> Known:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from lifecycle import findings
 from lifecycle.errors import InputError
 from lifecycle.findings import FindingsFile
-from lifecycle.journal import VERSION, FileJournal
-from lifecycle.known import Known, headers, known_from
+from lifecycle.journal import VERSION, FileJournal, headers
+from lifecycle.known import Known, known_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,6 +17,8 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from lifecycle.account import BAD
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -105,7 +107,7 @@ class Spans:
         inside = set_span_in_context(span)
         for one in thing.attempts:
             self._tell_attempt(one, inside)
-        if thing.state in ("failed", "abandoned"):
+        if thing.state in BAD:
             span.set_status(Status(StatusCode.ERROR, thing.attempts[-1].message if thing.attempts else thing.state))
         span.end(_nanoseconds(thing.ended))
 

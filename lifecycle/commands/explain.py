@@ -59,7 +59,7 @@ def explain(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield ""
     failures = [line["failure"] for line in lines if line["kind"] == "failure"]
     if last["kind"] == "end":
-        restarts = sum(line["kind"] == "pod" for line in lines) - 1
+        restarts = journal.headers(lines) - 1
         since = f" since it was restarted ({restarts} in all)" if restarts else ""
         yield f"{last['verdict'].upper()} after {duration(last['s'])}{since}"
         if phases := account.of(lines).phases():
