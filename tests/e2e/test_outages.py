@@ -155,29 +155,16 @@ def transfer(request: pytest.FixtureRequest, store: Store, controlled: Controlle
 # --- the server -------------------------------------------------------------------------------------------------------
 
 
-def test_a_server_that_stops_in_mid_transfer_and_goes_on(transfer):
-    """SIGSTOP: its kernel still takes what is sent, and it says nothing."""
+@pytest.mark.parametrize("outage", ["frozen", "down"])
+def test_a_server_that_is_away_in_mid_transfer_and_comes_back(transfer, outage):
+    """SIGSTOP: its kernel still takes what is sent, and it says nothing. Or SIGKILL; then it is started on the same
+    ports, with what it had stored.
+    """
     transfer.store.way.cut(after=MIDST)
     program = transfer.start(**SOON)
     transfer.store.way.await_cut()
 
-    with transfer.store.server.daemon.frozen():
-        transfer.store.way.heal()
-        program.await_line(AGAIN)
-
-    program.end(0)
-    transfer.check()
-    assert transfer.counted == len(transfer.attempts) + 1 > 1
-    assert {one["error"] for one in transfer.attempts} <= {"TimedOut", "Unavailable"}
-
-
-def test_a_server_that_is_killed_in_mid_transfer_and_started_again(transfer):
-    """SIGKILL; then on the same ports, with what it had stored."""
-    transfer.store.way.cut(after=MIDST)
-    program = transfer.start(**SOON)
-    transfer.store.way.await_cut()
-
-    with transfer.store.server.daemon.down():
+    with getattr(transfer.store.server.daemon, outage)():
         transfer.store.way.heal()
         program.await_line(AGAIN)
 

@@ -9,7 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import urllib3
 
@@ -18,6 +18,7 @@ from tests.pods.case import SECRET, Case, Entry, Stage
 from tests.pods.play import Play
 from tests.pods.scenarios import INPUTS, PAGE
 from tests.pods.seen import Seen
+from tests.servers import taskresults
 from tests.servers.apiserver import Refused
 from tests.servers.dockerd import DockerNode
 from tests.servers.process import free_ports
@@ -36,7 +37,8 @@ AT_ONCE = 8
 
 WORKFLOW = "wf"
 _ENDED = {"Succeeded", "Failed"}
-_KINDS = {"Workflow": "workflows", "WorkflowTaskResult": "workflowtaskresults"}
+_KINDS = ("Workflow", "WorkflowTaskResult")
+"""The custom resources of Argo that executors see."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Fleet:
     @classmethod
     def of(cls, cluster: Cluster, flavour: str, image: str, store: SeaweedFS, web: Nginx) -> Fleet:
         """Make a namespace with all that pods expect in it, and fill the servers."""
-        _define(cluster)
+        for kind in _KINDS:
+            taskresults.install(cluster.api, kind)
         namespace = cluster.namespace()
         for runtime in layout.RUNTIMES:
             _grant(namespace, runtime)
@@ -214,25 +217,3 @@ def _grant(namespace: Namespace, runtime: str) -> None:
                 manifest["roleRef"]["name"] += f"-{runtime}"
                 manifest["subjects"][0]["name"] = account(runtime)
             namespace.apply(manifest)
-
-
-def _define(cluster: Cluster) -> None:
-    """The custom resources of Argo, as far as executors see them."""
-    for kind, plural in _KINDS.items():
-        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-        version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-        names = {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()}
-        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        with contextlib.suppress(Refused):  # it is there already
-            cluster.api.call("POST", path, {
-                "apiVersion": "apiextensions.k8s.io/v1",
-                "kind": "CustomResourceDefinition",
-                "metadata": {"name": f"{plural}.argoproj.io"},
-                "spec": {"group": "argoproj.io", "scope": "Namespaced", "names": names, "versions": [version]},
-            })  # fmt: skip
-        cluster.api.wait(path, f"{plural}.argoproj.io", _established)
-
-
-def _established(definition: Any) -> bool:
-    conditions = (definition or {}).get("status", {}).get("conditions") or ()
-    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)

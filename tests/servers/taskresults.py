@@ -8,51 +8,43 @@ if TYPE_CHECKING:
     from tests.servers.apiserver import Api
 
 DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-DEFINITION: Final[dict[str, Any]] = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "workflowtaskresults.argoproj.io"},
-    "spec": {
-        "group": "argoproj.io",
-        "names": {
-            "kind": "WorkflowTaskResult",
-            "listKind": "WorkflowTaskResultList",
-            "plural": "workflowtaskresults",
-            "singular": "workflowtaskresult",
-        },
-        "scope": "Namespaced",
-        "versions": [
-            {
-                "name": "v1alpha1",
-                "served": True,
-                "storage": True,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-            }
-        ],
-    },
-}
 RULE: Final = {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}
 """What a Role has to allow for it."""
 
 
-def install(api: Api) -> None:
-    """Make it known, unless it is, and wait until it is served."""
-    if not _is_known(api):
-        api.apply(DEFINITION)
-    api.wait(DEFINITIONS, DEFINITION["metadata"]["name"], _established)
+def install(api: Api, kind: str = "WorkflowTaskResult") -> None:
+    """Make it known, or another kind of Argo's, unless it is; and wait until it is served."""
+    if not _is_known(api, kind):
+        api.apply(_definition(kind))
+    api.wait(DEFINITIONS, _name(kind), _established)
 
 
-def remove(api: Api) -> None:
+def remove(api: Api, kind: str = "WorkflowTaskResult") -> None:
     """As if the controller were older."""
-    name = DEFINITION["metadata"]["name"]
-    if _is_known(api):
-        api.delete(f"{DEFINITIONS}/{name}")
-    api.wait(DEFINITIONS, name, lambda one: one is None)
+    if _is_known(api, kind):
+        api.delete(f"{DEFINITIONS}/{_name(kind)}")
+    api.wait(DEFINITIONS, _name(kind), lambda one: one is None)
 
 
-def _is_known(api: Api) -> bool:
-    name = DEFINITION["metadata"]["name"]
-    return any(one["metadata"]["name"] == name for one in api.get(DEFINITIONS)["items"])
+def _name(kind: str) -> str:
+    return f"{kind.lower()}s.argoproj.io"
+
+
+def _definition(kind: str) -> dict[str, Any]:
+    """As far as executors see it."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"kind": kind, "listKind": f"{kind}List", "plural": f"{kind.lower()}s", "singular": kind.lower()}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": _name(kind)},
+        "spec": {"group": "argoproj.io", "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+
+
+def _is_known(api: Api, kind: str) -> bool:
+    return any(one["metadata"]["name"] == _name(kind) for one in api.get(DEFINITIONS)["items"])
 
 
 def _established(one: Any) -> bool:
