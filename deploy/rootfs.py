@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 from deploy import distributions, libraries, tarball
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import PurePosixPath
 
 STORES: Final = ("git", "hdfs", "gcs", "azure", "oss", "ssec")
 """What can be left out; raw, http, artifactory, s3 and what fsspec has by itself are always there."""
@@ -110,15 +111,12 @@ def build_base(
     Raises:
         LookupError: something that belongs into it is not on this machine.
     """
-    # jq is no store, and 1 MiB: whoever has a jqFilter should not have to know of it.
-    needed = distributions.needed(("jq", *(one for one in stores if one != "git")), packages)
     for name in DIRECTORIES:
         (root / name).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
     _interpreter(root)
-    for distribution in needed:
-        for source, path in distributions.files(distribution):
-            _copy(source, root / SITE / path)
+    for source, path in installed(stores, packages):
+        _copy(source, root / SITE / path)
     _copy(_program("busybox", "busybox-static"), root / "usr/bin/busybox")
     for applet in APPLETS.split():
         (root / "usr/bin" / applet).symlink_to("busybox")
@@ -131,6 +129,13 @@ def build_base(
     _libraries(root, by_name=(*_BY_NAME, _KERBEROS) if "hdfs" in stores else _BY_NAME)
     _forget_prefix(root)
     compile_all(root, STDLIB, SITE)
+
+
+def installed(stores: Sequence[str], packages: Sequence[str] = ()) -> Iterator[tuple[Path, PurePosixPath]]:
+    """The files of all dependencies: where each is, and its path below :data:`SITE`; arguments as of a base."""
+    # jq is no store, and 1 MiB: whoever has a jqFilter should not have to know of it.
+    for distribution in distributions.needed(("jq", *(one for one in stores if one != "git")), packages):
+        yield from distributions.files(distribution)
 
 
 def build_own(root: Path) -> None:

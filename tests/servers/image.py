@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,14 +108,25 @@ def _cache() -> Path:
 
 
 def _digest() -> str:
-    """Of all that the base is made from: how, of which distributions, by which interpreter, with which programs."""
-    digest = hashlib.sha256()
-    for module in (distributions, libraries, rootfs):
-        digest.update(Path(module.__file__).read_bytes())
-    digest.update((distributions.TREE / "pyproject.toml").read_bytes())
-    installed = sorted(f"{one.name} {one.version}" for one in metadata.distributions() if one.name != "argoexec")
-    digest.update(f"{sys.version} {sys.base_prefix} {installed}".encode())
-    for program in ("git", "ssh", "busybox"):
-        path = shutil.which(program)
-        digest.update(Path(path).read_bytes() if path else b"")
+    """Of all that the base is made from: how, of which files, by which interpreter, with which programs.
+
+    Of the files themselves, because an installed one need not be what its package brought: who has a certificate
+    authority of his own adds it to certifi's.
+    """
+    digest = hashlib.sha256(f"{sys.version} {sys.base_prefix}".encode())
+    programs = [shutil.which(name) for name in ("git", "ssh", "busybox")]
+    sources = [
+        *(module.__file__ for module in (distributions, libraries, rootfs)),
+        distributions.TREE / "pyproject.toml",
+        *(source for source, _ in rootfs.installed(rootfs.STORES)),
+        *(program for program in programs if program),
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/ssl/openssl.cnf",
+        "/etc/mime.types",
+        "/var/lib/dpkg/status",  # stands for the shared libraries
+    ]
+    for source in map(Path, sources):
+        digest.update(f"{source.name} ".encode())
+        if source.exists():
+            digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
