@@ -285,6 +285,9 @@ def _commands(
             "--enforce-node-allocatable=", "--fail-swap-on=false", "--eviction-hard=",
             "--image-gc-high-threshold=100", "--image-gc-low-threshold=99", "--sync-frequency=1s",
             "--serialize-image-pulls=false", "--oom-score-adj=0", "--resolv-conf=",
+            # A container that is restarted and ends leaves two; each minute all but this many are removed, and with
+            # the first of them its lastState.
+            "--maximum-dead-containers-per-container=2",
             # Not 10 s, which is what a pod would wait for a node that has just come up; not 5 requests in a second.
             "--node-status-update-frequency=1s", "--kube-api-qps=200", "--kube-api-burst=400", "--event-qps=0",
             "--make-iptables-util-chains=false",  # else it writes KUBE-* chains into the machine's firewall
