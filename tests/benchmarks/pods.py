@@ -40,7 +40,8 @@ _RULES = (
 )
 _NODE_RULES = {"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get", "create"]}
 
-_END = "import os, time; open('/work/end', 'w').write(repr(time.time())); os._exit(0)"
+# It lasts until `wait` has found it and waits: else the start of `wait` would be measured.
+_END = "import os, time; time.sleep(5); open('/work/end', 'w').write(repr(time.time())); os._exit(0)"
 
 
 def _template(source: str) -> dict[str, Any]:
