@@ -24,7 +24,7 @@ demo: $(STAMP)  ## run a template of examples/ on this machine
 	@$(BIN)/argoexec run examples/demo.yaml
 
 test: $(STAMP)  ## the tests that run anywhere: no root, no network, no servers
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-real: $(STAMP)  ## install and start the real servers (root, Debian), run everything; skipping is a failure
 	tests/servers/run-real.sh $(BIN)/python

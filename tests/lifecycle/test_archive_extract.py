@@ -68,7 +68,9 @@ def test_several_entries_become_a_directory(tmp_path):
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o755
 
 
-@pytest.mark.parametrize("data", [archive(), gzip.compress(archive()), archive(entry("./"))])
+@pytest.mark.parametrize(
+    "data", [archive(), gzip.compress(archive()), archive(entry("./"))], ids=["tar", "gzip", "tar of itself"]
+)
 def test_no_entry_becomes_an_empty_directory(tmp_path, data):
     assert put(data, tmp_path / "out", "tar").kind == "directory"
     assert everything(tmp_path) == ["out"]
@@ -81,7 +83,11 @@ def test_compression_is_found_out(tmp_path, pack, declared):
     assert (tmp_path / "out/a").read_bytes() == b"1"
 
 
-@pytest.mark.parametrize("data", [b"", b"text", gzip.compress(b"a log"), b"PK\x03\x04 zip", bytes(10240)])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"text", gzip.compress(b"a log"), b"PK\x03\x04 zip", bytes(10240)],
+    ids=["nothing", "text", "gzip", "zip", "zeros"],
+)
 def test_what_is_no_tar_is_stored_as_it_is(tmp_path, data):
     assert put(data, tmp_path / "out").kind == "file"
     assert (tmp_path / "out").read_bytes() == data

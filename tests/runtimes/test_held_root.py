@@ -110,6 +110,7 @@ def test_containers_die_with_the_sandbox_s_process(tmp_path, volume, held_open):
         script = "trap '' TERM; HOLD; sleep 100000"
         for name in ("main", "side"):
             sandbox.start(ContainerSpec(name, ("sh", "-c", script), {}, mounts=(Mount(Path(VOLUME), "/v"),)))
+        print("both are known", flush=True)
         sys.stdin.read()
     """.replace("HOLD", HOLD)
         .replace("DIRECTORY", repr(str(tmp_path / "pod")))
@@ -119,6 +120,7 @@ def test_containers_die_with_the_sandbox_s_process(tmp_path, volume, held_open):
         held_open.begin(holders=2)
         runtime = LocalRuntime(tmp_path / "pod")
         main = runtime.find_main(NEVER)
+        runner.stdout.readline()  # a container runs a moment before its sandbox notes it
         runner.send_signal(signal.SIGKILL)
         held_open.end()
         runner.communicate(timeout=60)
