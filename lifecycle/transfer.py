@@ -185,6 +185,7 @@ def save_files(driver: Driver, location: Location, source: Source, *, width: int
     """Save a source as it is: a file as one object, a directory as one object for each of its files.
 
     Raises:
+        BadRequest: a name is no UTF-8, which keys are.
         NotFound, LifecycleError: as ``save_archive``. The objects of a directory that failed half-way stay: the store
             has no transaction; the artifact is not reported.
     """
@@ -193,12 +194,23 @@ def save_files(driver: Driver, location: Location, source: Source, *, width: int
 
     def one(file: tuple[str, int | None, Callable[[], BinaryIO]]) -> None:
         path, size, opened = file
+        _check_name(path)
         target = location.join(path) if path else location
         with opened() as stream:
             _save(driver, target.key, _checked(Counted(stream, moved.add)), size)
 
     _in_parallel(one, source.files(found), 1 if source.sequential else width)
     moved.note = _left_out(found)
+
+
+def _check_name(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise BadRequest(
+            f"the file {os.fsencode(path)!r} cannot be an object: its name is no UTF-8",
+            remedy="rename it, or save the directory as an archive",
+        ) from error
 
 
 def save_stream(driver: Driver, location: Location, stream: BinaryIO, moved: Moved) -> None:

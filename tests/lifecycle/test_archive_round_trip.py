@@ -19,14 +19,17 @@ from lifecycle.archive.extract import Limits, unpack
 from lifecycle.archive.staging import remove
 from lifecycle.archive.stream import ChunkReader
 from lifecycle.archive.tar import open_again, tar_chunks
-from lifecycle.errors import NotFound
+from lifecycle.errors import BadRequest, NotFound
 from lifecycle.location import Location
 from lifecycle.mirror import Mirrored
 from lifecycle.moved import Moved
 from lifecycle.ports import Container, StoredObject
 from lifecycle.source import MirrorSource, RuntimeSource
 
-NAMES = st.binary(min_size=1, max_size=120).filter(lambda name: not set(name) & {0, 47} and name not in (b".", b".."))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).map(str.encode)
+NAMES = (st.binary(min_size=1, max_size=120) | TEXTS).filter(
+    lambda name: not set(name) & {0, 47} and name not in (b".", b"..")
+)
 FILE = st.tuples(st.just("file"), st.binary(max_size=2000), st.integers(0, 0o777), st.integers(-(10**9), 10**10))
 LINK = st.tuples(st.just("link"), st.binary(min_size=1, max_size=150).filter(lambda text: 0 not in text))
 HARD = st.tuples(st.just("hard"), st.integers(0, 100))
@@ -184,6 +187,10 @@ def test_the_files_of_a_tree_come_back_as_objects_and_the_rest_is_told(tree, kin
         theirs, _ = described(os.fsencode(home / "src"))
         files = {name: what[-1] for name, what in theirs.items() if stat.S_ISREG(what[0])}
         shelf, moved = Shelf(), Moved()
+        if not all(_is_text(name) for name in files):
+            with pytest.raises(BadRequest, match="its name is no UTF-8"):
+                transfer.save_files(shelf, AT, source, width=1, moved=moved)
+            return
         transfer.save_files(shelf, AT, source, width=1, moved=moved)
         assert bool(moved.note) == any(
             stat.S_ISLNK(what[0]) or (stat.S_ISDIR(what[0]) and not _is_parent(name, theirs))
@@ -194,6 +201,14 @@ def test_the_files_of_a_tree_come_back_as_objects_and_the_rest_is_told(tree, kin
             load(shelf, home, "none")
             ours, _ = described(os.fsencode(home / "out"))
             assert {name: what[-1] for name, what in ours.items() if stat.S_ISREG(what[0])} == files
+
+
+def _is_text(name):
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_parent(name, found):
