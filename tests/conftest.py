@@ -6,6 +6,7 @@ import os
 from functools import cache
 
 import pytest
+from hypothesis import settings
 
 from runtimes import kernel
 from tests.servers.bridged import azurite, gcs, sftp
@@ -27,6 +28,10 @@ from tests.servers.fixtures import (
     weed,
 )
 from tests.servers.image import executor_archive, executor_image, executor_rootfs
+
+# No example of a test has a time to keep: machines are busy.
+settings.register_profile("argoexec", deadline=None)
+settings.load_profile("argoexec")
 
 # Nothing above imports it: an assertion of the suite then shows its values, as those of a test do.
 pytest.register_assert_rewrite("drivers.conformance")

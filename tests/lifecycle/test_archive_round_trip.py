@@ -151,7 +151,7 @@ def load(shelf, home, declared):
     transfer.load(shelf, AT, home / "out", declared, limits=Limits(), width=1, moved=Moved())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TREE, st.sampled_from([None, 0, 1, 9]), SOURCES, st.sampled_from([None, "tar"]))
 def test_a_tree_comes_back_as_it_was(tree, level, kind, declared):
     with built(tree) as home, sourced(kind, home) as source:
@@ -162,7 +162,7 @@ def test_a_tree_comes_back_as_it_was(tree, level, kind, declared):
         assert moved.note == ""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TREE, SOURCES)
 def test_a_tree_comes_back_from_a_zip_all_but_the_identity_of_hard_links(tree, kind):
     with built(tree) as home, sourced(kind, home) as source:
@@ -180,7 +180,7 @@ def test_a_tree_comes_back_from_a_zip_all_but_the_identity_of_hard_links(tree, k
             assert len(archive.namelist()) == len(theirs)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(TREE, SOURCES)
 def test_the_files_of_a_tree_come_back_as_objects_and_the_rest_is_told(tree, kind):
     with built(tree) as home, sourced(kind, home) as source:
@@ -215,7 +215,7 @@ def _is_parent(name, found):
     return any(os.path.dirname(one) == name for one in found)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(TREE)
 def test_gnu_tar_and_info_zip_find_the_same_tree(tree):
     if shutil.which("tar") is None or shutil.which("unzip") is None:
@@ -233,7 +233,7 @@ def test_gnu_tar_and_info_zip_find_the_same_tree(tree):
 
 
 @given(st.binary(max_size=3000), st.integers(0, 40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_bytes_at_all_do_anything_but_unpack_or_fail_by_a_known_error(data, position):
     """Random damage to a small archive."""
     from lifecycle.errors import LifecycleError
