@@ -17,7 +17,7 @@ _VISIBLE |= dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *rang
 def harmless(text: str | bytes) -> str:
     """The text with every control character as a picture of it; bytes that are no UTF-8 as U+FFFD.
 
-    Half of a surrogate pair, which a template may escape and which a file's name may be read as, becomes ``\\udc80``: no
+    Half of a surrogate pair, which a template may escape and a file's name may be read as, is shown by its number: no
     file takes it, nor does a terminal.
     """
     if isinstance(text, bytes):
