@@ -134,7 +134,7 @@ class Failure:
         tail = f" (attempt {self.attempt}{of})" if self.attempt > 1 else ""
         tail = one_line(tail + (f" — {self.remedy}" if self.remedy else ""))
         why = one_line(self.message + "".join(f", caused by {cause}" for cause in self.causes))
-        room = limit - len(_raw(head)) - len(_raw(tail))
+        room = limit - len(head.encode()) - len(tail.encode())
         # A name or a remedy that leaves no room for what happened is cut with the rest.
         return f"{head}{clip(why, room)}{tail}" if room >= limit // 4 else clip(f"{head}{why}{tail}", limit)
 
@@ -198,9 +198,9 @@ class Record:
         if not self.failures:
             return clip("; ".join(parts), MESSAGE_LIMIT)
         before = "".join(f"{clip(part, MESSAGE_LIMIT // 4)}; " for part in parts)
-        room = MESSAGE_LIMIT - len(_raw(before))
+        room = MESSAGE_LIMIT - len(before.encode())
         first = before + self.failures[0].line(room - (_FOR_OTHERS if len(self.failures) > 1 else 0))
-        return first + _others(self.failures[1:], MESSAGE_LIMIT - len(_raw(first)))
+        return first + _others(self.failures[1:], MESSAGE_LIMIT - len(first.encode()))
 
     def record(self) -> dict[str, Any]:
         """All of it, as the journal's last line and the log have it; empty when nothing went wrong."""
@@ -231,7 +231,7 @@ def _others(failures: list[Failure], room: int) -> str:
     for failure in failures:
         name = one_line(failure.item or failure.error)
         piece = f", {name}" if failure.phase == phase else f"{'; ' if phase else ''}{failure.phase}: {name}"
-        if len(_raw(text + piece)) > room - len(_raw(", …)")):
+        if len((text + piece).encode()) > room - len(", …)".encode()):
             return text + (", …)" if text != begin else "…)")
         text, phase = text + piece, failure.phase
     return text + ")"
@@ -246,13 +246,9 @@ def one_line(text: str) -> str:
 _LINE_ENDS = re.compile(r"\s*[\n\r\t\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 
 
-def _raw(text: str) -> bytes:
-    return text.encode(errors="backslashreplace")
-
-
 def clip(text: str, limit: int) -> str:
     """At most ``limit`` bytes of UTF-8, cut between characters, with an ellipsis where something is missing."""
-    raw = _raw(text)
+    raw = text.encode()
     if len(raw) <= limit:
         return raw.decode()
     return raw[: limit - 3].decode(errors="ignore") + "…"
