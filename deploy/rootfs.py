@@ -82,6 +82,10 @@ TEXTS: Final = {
     "etc/group": f"root:x:0:\nargoexec:x:{UID}:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
+_CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
+_OPENSSL: Final = Path("/etc/ssl/openssl.cnf")
+FROM_ETC: Final = {_CERTIFICATES: "ca-certificates", Path("/etc/mime.types"): "media-types", _OPENSSL: ""}
+"""Files of this machine, and the Debian package of each that must be there."""
 
 _NOT_OF_STDLIB: Final = shutil.ignore_patterns(
     "site-packages", "dist-packages", "__pycache__", "config-*", "test", "tests", "idlelib", "tkinter", "turtle*",
@@ -111,11 +115,12 @@ def build_base(
     Raises:
         LookupError: something that belongs into it is not on this machine.
     """
+    wanted = list(installed(stores, packages))  # before anything is written: one may not be there
     for name in DIRECTORIES:
         (root / name).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
     _interpreter(root)
-    for source, path in installed(stores, packages):
+    for source, path in wanted:
         _copy(source, root / SITE / path)
     _copy(_program("busybox", "busybox-static"), root / "usr/bin/busybox")
     for applet in APPLETS.split():
@@ -190,19 +195,17 @@ def _git(root: Path) -> None:
 def _etc(root: Path, known_hosts: Path | None) -> None:
     for name, text in TEXTS.items():
         _write(root / name, text)
-    certificates = Path("/etc/ssl/certs/ca-certificates.crt")
-    for needed, package in ((certificates, "ca-certificates"), (Path("/etc/mime.types"), "media-types")):
-        if not needed.exists():
-            raise LookupError(f"{needed} is not there: install the Debian package {package}")
-        _copy(needed, root / needed.relative_to("/"))
-    if Path("/etc/ssl/openssl.cnf").exists():
-        _copy(Path("/etc/ssl/openssl.cnf"), root / "etc/ssl/openssl.cnf")
+    for source, package in FROM_ETC.items():
+        if source.exists():
+            _copy(source, root / source.relative_to("/"))
+        elif package:
+            raise LookupError(f"{source} is not there: install the Debian package {package}")
     # Where OpenSSL itself looks: its directory is compiled in.
     expected = root / ssl.get_default_verify_paths().openssl_cafile.lstrip("/")
     if not expected.exists():
         expected.parent.mkdir(parents=True, exist_ok=True)
-        expected.symlink_to(certificates)
-        (expected.parent / "openssl.cnf").symlink_to("/etc/ssl/openssl.cnf")
+        expected.symlink_to(_CERTIFICATES)
+        (expected.parent / "openssl.cnf").symlink_to(_OPENSSL)
     if known_hosts:
         _copy(known_hosts, root / "etc/ssh/ssh_known_hosts")
 

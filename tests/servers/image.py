@@ -120,9 +120,7 @@ def _digest() -> str:
         distributions.TREE / "pyproject.toml",
         *(source for source, _ in rootfs.installed(rootfs.STORES)),
         *(program for program in programs if program),
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/ssl/openssl.cnf",
-        "/etc/mime.types",
+        *rootfs.FROM_ETC,
         "/var/lib/dpkg/status",  # stands for the shared libraries
     ]
     for source in map(Path, sources):
