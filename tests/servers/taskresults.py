@@ -7,23 +7,24 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from tests.servers.apiserver import Api
 
+_KIND: Final = "WorkflowTaskResult"
 DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RULE: Final = {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}
 """What a Role has to allow for it."""
 
 
-def install(api: Api, kind: str = "WorkflowTaskResult") -> None:
+def install(api: Api, kind: str = _KIND) -> None:
     """Make it known, or another kind of Argo's, unless it is; and wait until it is served."""
     if not _is_known(api, kind):
         api.apply(_definition(kind))
     api.wait(DEFINITIONS, _name(kind), _established)
 
 
-def remove(api: Api, kind: str = "WorkflowTaskResult") -> None:
+def remove(api: Api) -> None:
     """As if the controller were older."""
-    if _is_known(api, kind):
-        api.delete(f"{DEFINITIONS}/{_name(kind)}")
-    api.wait(DEFINITIONS, _name(kind), lambda one: one is None)
+    if _is_known(api, _KIND):
+        api.delete(f"{DEFINITIONS}/{_name(_KIND)}")
+    api.wait(DEFINITIONS, _name(_KIND), lambda one: one is None)
 
 
 def _name(kind: str) -> str:
