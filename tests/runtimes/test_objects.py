@@ -267,7 +267,7 @@ def test_without_permission_the_message_names_the_verb(kubernetes_docker: Cluste
 @pytest.fixture
 def waiting(step: Step, request: pytest.FixtureRequest) -> Iterator[tuple[Pod, threading.Thread, list[Verdict]]]:
     """A step that waits for a config map to say so."""
-    name = f"slow-{abs(hash(request.node.name)) % 10_000}"
+    name = request.node.name.replace("_", "-")
     pod = step.pod({"action": "create", "manifest": manifest(name), "successCondition": "data.done=yes"})
     verdicts: list[Verdict] = []
     entered = threading.Event()
