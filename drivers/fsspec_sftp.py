@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from typing import Any, Final
 
 NAMES: Final = {"sftp", "ssh"}
 _REQUEST: Final = 255 * 1024  # what OpenSSH gives at most at once; others may give less
+
+# Its INFO repeats what the server says at login.
+logging.getLogger("paramiko").setLevel(logging.WARNING)
 
 
 def is_sftp(system: Any) -> bool:

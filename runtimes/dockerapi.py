@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from lifecycle.errors import BadRequest, Forbidden, LifecycleError, NotFound, TimedOut, Unavailable, Unsupported
-from lifecycle.network import broken, causes
+from lifecycle.network import broken, causes, shown
 from runtimes.dockerstream import Body, failures, followed
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ class Daemon:
                 timeout=(_ANSWER, silence), **options,
             )  # fmt: skip
             if response.status_code >= 400:
-                said = _message(response.content)
+                said = _message(response)
         except failures() as error:
-            raise self._broken(where, error) from error
+            raise self._broken(where, error) from shown(error)
         if response.status_code >= 400:
             raise self._refusal(response.status_code, where, said)
         return response
@@ -193,20 +193,16 @@ class Daemon:
         """Progress of pulling an image, with the person's own credentials; a line of JSON each.
 
         Raises:
-            NotFound, BadRequest, Forbidden: there is none, or not for this person.
+            NotFound, BadRequest, Forbidden: there is none, or not for this person, or the login cannot be read.
             Unavailable: the registry cannot be reached.
         """
-        from docker import auth  # noqa: PLC0415 - see above
-        from docker.utils import parse_repository_tag  # noqa: PLC0415
+        from docker.utils import parse_repository_tag  # noqa: PLC0415 - see above
+
+        from runtimes import dockerlogin  # noqa: PLC0415
 
         repository, tag = parse_repository_tag(image)
-        client = self._client()
-        try:
-            header = auth.get_config_header(client, auth.resolve_repository_name(repository)[0])
-        except failures() as error:
-            raise BadRequest(f"{image!r} cannot name an image, or its credentials cannot be read") from error
+        headers = dockerlogin.header(self._client(), repository)
         query = {"fromImage": repository, "tag": tag or "latest"}
-        headers = {"X-Registry-Auth": header} if header else {}
         return self.stream("POST", "/images/create", query, silence=None, headers=headers)
 
     # --- the client -----------------------------------------------------------------------------------------------
@@ -222,8 +218,15 @@ class Daemon:
                 try:
                     options = kwargs_from_env(environment=dict(self._environ) or {"": ""})
                     client = docker.APIClient(**({"base_url": self.host} | options), version="auto", timeout=_ANSWER)
+                    # The SDK's own calls have them; ours are plain requests of its session.
+                    client.headers.update(client._general_configs.get("HttpHeaders") or {})  # noqa: SLF001
                 except failures() as error:
-                    raise self._broken("GET /version", error) from error
+                    raise self._broken("GET /version", error) from _harmless(error)
+                except (TypeError, ValueError, KeyError, AttributeError):  # their texts quote the configuration
+                    raise BadRequest(
+                        "docker's configuration cannot be read",
+                        remedy="correct config.json in ~/.docker, or in the directory that DOCKER_CONFIG names",
+                    ) from None
                 for noisy in ("docker", "urllib3"):
                     logging.getLogger(noisy).setLevel(logging.WARNING)
                 self._made = client
@@ -241,7 +244,7 @@ class Daemon:
         from docker import errors  # noqa: PLC0415 - it raised the error
 
         if isinstance(cause, errors.APIError) and cause.response is not None:
-            return self._refusal(cause.response.status_code, where, _message(cause.response.content))
+            return self._refusal(cause.response.status_code, where, _message(cause.response))
         if isinstance(cause, errors.InvalidVersion):
             return Unsupported(
                 f"the docker daemon at {self.host} is too old: {cause}",
@@ -320,12 +323,19 @@ def _code(text: bytes, where: str) -> int:
     return code
 
 
-def _message(content: bytes) -> str:
+def _message(response: Any) -> str:
+    from runtimes.dockerlogin import quoted  # noqa: PLC0415 - of use only here
+
     try:
-        text = str(json.loads(content)["message"])
+        text = str(json.loads(response.content)["message"])
     except (ValueError, KeyError, TypeError):
-        text = content.decode(errors="replace")
-    return " ".join(text.split())[:600]
+        text = response.content.decode(errors="replace")
+    return " ".join(quoted(response, text).split())[:600]
+
+
+def _harmless(error: Exception) -> Exception | None:
+    """For ``raise … from``: an answer's own words are in the SDK's error, and who wrote them is not known."""
+    return None if any(getattr(one, "response", None) is not None for one in causes(error)) else shown(error)
 
 
 def _groups() -> list[int]:

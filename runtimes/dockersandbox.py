@@ -307,8 +307,14 @@ def _pulled(body: Body) -> bool:
         Unavailable: the daemon has begun to pull and has given up.
     """
     for line in body.lines():
-        if line.strip() and (problem := json.loads(line).get("error")):
-            raise Unavailable(str(problem))
+        if not line.strip():
+            continue
+        try:
+            problem = json.loads(line).get("error")
+        except (ValueError, AttributeError):
+            raise Unavailable("the answer is no progress of a pull; is that a docker daemon?") from None
+        if problem:
+            raise Unavailable(body.quoted(str(problem)))
     return True
 
 

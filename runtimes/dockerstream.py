@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lifecycle.archive.stream import Readable
+from lifecycle.network import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -56,7 +57,13 @@ class Body(Readable):
         try:
             return read()
         except failures() as error:
-            raise self._meaning(self._where, error) from error
+            raise self._meaning(self._where, error) from shown(error)
+
+    def quoted(self, text: str) -> str:
+        """What it says, without the secrets that went with the request."""
+        from runtimes.dockerlogin import quoted  # noqa: PLC0415 - of use only here
+
+        return quoted(self._response, text)
 
     def lines(self) -> Iterator[bytes]:
         """Its lines as they come; an unfinished one at the end is dropped."""

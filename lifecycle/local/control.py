@@ -53,10 +53,10 @@ class LocalControl:
         return None
 
     def report(self, report: Report) -> None:
-        """Write the file, whole or not at all.
+        """Write the file, whole or not at all, for its owner alone: an output's location is in it as it was written.
 
         Raises:
             OSError: classified by the phase.
         """
         shown = {"outputs": dict(report.outputs), "message": report.message}
-        write_whole(self._report, json.dumps(shown, indent=2, ensure_ascii=False).encode() + b"\n", 0o644)
+        write_whole(self._report, json.dumps(shown, indent=2, ensure_ascii=False).encode() + b"\n", 0o600)

@@ -24,7 +24,8 @@ _CODES = {
     404: "NoSuchKey",
     500: "InternalError",
 }
-_SENT = ("Authorization", "Proxy-Authorization", "X-Amz-Security-Token", "X-Oss-Security-Token")
+_SENT = ("Authorization", "Proxy-Authorization", "X-Amz-Security-Token", "X-Oss-Security-Token",
+         "X-Registry-Auth", "X-Meta-Token")  # fmt: skip
 _KEY = "server-side-encryption-customer-key"
 
 ANSWERS = (
@@ -38,14 +39,14 @@ what is no HTTP, in what should be the object or a listing, in the place that it
 class Echo(Loopback):
     """Answers every request alike; ``sent`` are the credentials that came, ``children`` what ran beside meanwhile."""
 
-    def __init__(self, answer: str, certificate: Any = None) -> None:
+    def __init__(self, answer: str, certificate: Any = None, handler: type[LoopbackHandler] | None = None) -> None:
         self.answer = answer
         self.token = ""
         self.sent: list[bytes] = []
         self.children: list[str] = []
         self._lock = threading.Lock()
         self._before = _parents()
-        super().__init__(_Handler, certificate, joined=True)
+        super().__init__(handler or _Handler, certificate, joined=True)
         self.url = self.origin
 
     def note(self, headers: Any) -> None:
@@ -137,6 +138,31 @@ class _Handler(LoopbackHandler):
                 self.wfile.write(data)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815 - the base class looks for these
+
+
+class DockerEcho(Echo):
+    """A docker daemon that tells its version, unless that is refused as well, and else what it was asked."""
+
+    def __init__(self, answer: str) -> None:
+        super().__init__(answer, handler=_DockerHandler)
+
+
+class _DockerHandler(_Handler):
+    def _answer(self) -> None:
+        owner = self.server.owner
+        owner.note(self.headers)
+        self.close_connection = True
+        if self.path.endswith("/version") and not owner.answer.startswith("version "):
+            self._send(200, json.dumps({"ApiVersion": "1.41"}), "application/json")
+        elif owner.answer == "progress" and "/images/create" not in self.path:
+            self._send(404, json.dumps({"message": "no such image"}), "application/json")
+        elif owner.answer == "progress":
+            request = "\r\n".join([self.requestline, str(self.headers)])
+            self._send(200, json.dumps({"error": request, "errorDetail": {"message": request}}), "application/json")
+        else:
+            super()._answer()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - the base class looks for these
 
 
 class FtpEcho(Loopback):

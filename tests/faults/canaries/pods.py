@@ -28,7 +28,8 @@ ENCRYPTED = {"s3-customer-key", "http-client-certificate"}
 
 FTP = {"fsspec-plain-options", "fsspec-url", "fsspec-chain"}
 """Those whose client waits for the server to say something."""
-OTHER_PROTOCOLS = {"git-ssh", "fsspec-options", "hdfs-keytab", "hdfs-cache"}
+SSH = {"git-ssh", "fsspec-options"}
+OTHER_PROTOCOLS = {"hdfs-keytab", "hdfs-cache"}
 """Those to which HTTP is noise, whatever it says."""
 FEW = {
     "s3-environment", "s3-customer-key", "s3-role", "s3-web-identity", "s3-container", "s3-shared-file",

@@ -12,9 +12,10 @@ import pytest
 
 from lifecycle.location import of_artifact
 from lifecycle.registry import resolve
+from tests.faults.canaries import ssh
 from tests.faults.canaries.canary import Canaries, told
 from tests.faults.canaries.echo import ANSWERS, Echo, FtpEcho
-from tests.faults.canaries.pods import ENCRYPTED, FEW, FTP, LOCATIONS, NOWHERE, OTHER_PROTOCOLS, Pod
+from tests.faults.canaries.pods import ENCRYPTED, FEW, FTP, LOCATIONS, NOWHERE, OTHER_PROTOCOLS, SSH, Pod
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,13 +36,15 @@ def far_ends(kind: str) -> tuple[str, ...]:
     """Those that a location can meet."""
     if kind in NOWHERE:
         return ("403",)
+    if kind in SSH:
+        return ("refused", "403", *ssh.ANSWERS)
     if kind in FTP | OTHER_PROTOCOLS:
         return ("refused", "403")
     return ("refused", "403", "text 403", "200") if kind in FEW else ("refused", *ANSWERS)
 
 
 @contextmanager
-def far_end(name: str, kind: str, certificate: Any) -> Iterator[tuple[str, Echo | None]]:
+def far_end(name: str, kind: str, certificate: Any) -> Iterator[tuple[str, Echo | ssh.SshEcho | None]]:
     """The URL of what is there, and the server."""
     if name == "refused":
         with socket.socket() as free:
@@ -52,6 +55,10 @@ def far_end(name: str, kind: str, certificate: Any) -> Iterator[tuple[str, Echo 
     if kind in FTP:
         with FtpEcho() as ftp:
             yield ftp.origin, None
+        return
+    if name in ssh.ANSWERS:
+        with ssh.SshEcho(name) as shell:
+            yield shell.url, shell
         return
     with Echo(name, certificate if kind in ENCRYPTED else None) as server:
         yield server.url, server
@@ -107,6 +114,8 @@ def test_no_text_has_a_secret(kind: str, end: str, tmp_path, secrets, monkeypatc
         if server:
             server.token = canaries.plant("the token that was given")
         texts = ask(location, secrets, room)
+        if isinstance(server, ssh.SshEcho) and kind == "fsspec-options":
+            assert server.sent
     if server:
         texts += server.children
         for number, one in enumerate(server.sent):
