@@ -1,7 +1,7 @@
 """Plays the kubelet for one pod with a docker daemon: each container is a real one, of its image.
 
 They are labelled as the kubelet labels a pod's, so that :mod:`runtimes.docker` finds them, and are removed at the end
-(ADR 23).
+(ADR 23). They outlive a run that is killed: who resumes it takes them over as they are.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import logging
 import os
 import signal
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lifecycle.clock import NEVER
-from lifecycle.errors import BadRequest, Cancelled, LifecycleError, NotFound, Unavailable, Unsupported
+from lifecycle.errors import BadRequest, Cancelled, LifecycleError, MainNotStarted, NotFound, Unavailable, Unsupported
 from lifecycle.ports import Container
-from runtimes.docker import NAME, NAMESPACE, POD, UID, DockerRuntime
+from runtimes.docker import NAME, NAMESPACE, POD, UID, DockerRuntime, has_begun
 from runtimes.dockerapi import Daemon
 from runtimes.dockerlogs import STDERR, STDOUT, payloads
 from runtimes.dockerstream import Follower, followed
@@ -36,6 +37,8 @@ log = logging.getLogger("argoexec")
 
 RUN: Final = "argoexec.run"
 """The label by which a person finds what a killed run has left; its value is the pod's directory."""
+_MARK: Final = "docker"
+"""A file of the pod's directory: there may be containers of it."""
 NETWORK: Final = "ARGOEXEC_DOCKER_NETWORK"
 GRACE: Final = 2.0
 """Seconds an init container has between TERM and KILL when the run is cancelled."""
@@ -52,6 +55,30 @@ _KEPT: Final = {"Type": "local", "Config": {"max-size": "1000g", "max-file": "2"
 """The driver ``local`` keeps bytes as they are; json-file makes U+FFFD of what is no UTF-8. Nothing is rotated away."""
 
 
+class _LocalRuntime(DockerRuntime):
+    """Of a run whose containers are started before anybody asks for main."""
+
+    def __init__(self, daemon: Daemon, labels: Mapping[str, str], found: Callable[[Container], None]) -> None:
+        super().__init__(daemon, labels)
+        self._found = found
+
+    def find_main(self, cancel: Cancel) -> Container:
+        """Main, if it has been started.
+
+        Raises:
+            MainNotStarted: it has not, and nobody will.
+            Cancelled: the token was set.
+            LifecycleError: as :meth:`Daemon.call`.
+        """
+        cancel.check()
+        main, made = self._main()
+        if main is None:
+            why = "it was being started when the executor was killed" if made else "its container is not there"
+            raise MainNotStarted(f"main was lost: {why}", remedy="run it again from its beginning")
+        self._found(main)
+        return main
+
+
 class DockerSandbox:
     """The containers of one pod in the docker daemon of this machine. Safe to use from several threads."""
 
@@ -61,7 +88,7 @@ class DockerSandbox:
         """Nothing is asked of the daemon yet.
 
         Args:
-            pod_dir: where the pod's volumes are.
+            pod_dir: where the pod's volumes are; that of a run that was killed is taken over.
             pod_name: the host name its containers see, where they have a network of their own.
             echo: called with the container's name and each line it writes, without the line's end, from a thread per
                 container.
@@ -71,11 +98,14 @@ class DockerSandbox:
         self._daemon = Daemon(self._environ, _REMEDY)
         self._pod_name = pod_name
         self._echo = echo
-        uid = str(uuid.uuid4())
+        directory = pod_dir.absolute()
+        uid = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{directory.as_uri()}#{pod_name}"))  # again the same after a restart
         self._labels = {POD: pod_name, NAMESPACE: "argoexec", UID: uid}
-        self._own = {RUN: str(pod_dir.absolute())}
+        self._own = {RUN: str(directory)}
         self._names = f"argoexec-{pod_name}-{uid[:8]}"
-        self._runtime = DockerRuntime(self._daemon, self._labels)
+        self._runtime = _LocalRuntime(self._daemon, self._labels, self._show)
+        self._mark = directory / _MARK
+        self._taken_over = self._mark.exists()
         self._logging: list[str] | None = None
         self._made: dict[str, str] = {}
         self._echoes: dict[str, Follower] = {}
@@ -123,7 +153,7 @@ class DockerSandbox:
         return status
 
     def start(self, spec: ContainerSpec, cancel: Cancel = NEVER) -> Container:
-        """Start main or a sidecar; its image is pulled if it has to be.
+        """Start main or a sidecar; its image is pulled if it has to be. What a killed run has started is not again.
 
         Raises:
             Cancelled: the token was set before it was started.
@@ -131,17 +161,40 @@ class DockerSandbox:
             Unavailable: the daemon is away, or a registry for it.
         """
         cancel.check()
-        self._fetch(spec, cancel)
-        made = self._try(spec)
+        made = self._left(spec.name) if self._taken_over else None
+        if made is None:
+            self._fetch(spec, cancel)
+            self._mark.touch()
         while made is None:
             made = self._try(spec)
-        if self._echo is not None:
-            self._echoes[spec.name] = self._follow(spec.name, made, self._echo)
-        return Container(spec.name, made)
+        self._made[spec.name] = made
+        container = Container(spec.name, made)
+        self._show(container)
+        return container
+
+    def _left(self, name: str) -> str | None:
+        """The container of that name that a killed run has started; one that it has only made is removed."""
+        place = f"/containers/{self._names}-{name}"
+        try:
+            found = self._daemon.call("GET", f"{place}/json")
+            if has_begun(found["State"]):
+                return str(found["Id"])
+            self._daemon.call("DELETE", place, {"force": 1, "v": 1})
+        except NotFound:
+            pass
+        return None
 
     def close(self) -> None:
         """Kill what still runs, and remove everything; what cannot be removed is named in the log."""
-        for name, made in reversed(self._made.items()):
+        everything, failed = self._made, False
+        if self._taken_over:
+            try:
+                left = {one["Labels"][NAME]: one["Id"] for one in reversed(self._daemon.containers(self._labels))}
+                everything = left | self._made
+            except LifecycleError as error:
+                failed = True
+                log.error("containers of the run that was killed may be left behind: %s", error)  # noqa: TRY400
+        for name, made in reversed(everything.items()):
             try:
                 self._daemon.kill(made, signal.SIGKILL)
                 if echo := self._echoes.get(name):
@@ -149,10 +202,13 @@ class DockerSandbox:
                 with contextlib.suppress(NotFound):
                     self._daemon.call("DELETE", f"/containers/{made}", {"force": 1, "v": 1})
             except LifecycleError as error:
+                failed = True
                 log.error("the container %s (%s) is left behind: %s", name, made[:12], error)  # noqa: TRY400 - it says all
             if echo := self._echoes.pop(name, None):
                 echo.stop()
         self._made.clear()
+        if not failed:
+            self._mark.unlink(missing_ok=True)
 
     def _try(self, spec: ContainerSpec) -> str | None:
         """Make and start it; ``None`` when the one whose network it was to join has ended meanwhile."""
@@ -248,7 +304,12 @@ class DockerSandbox:
             remedy=f"see whether the image {spec.image} has the command, and what is mounted over it",
         )
 
-    def _follow(self, name: str, made: str, echo: Echo) -> Follower:
+    def _show(self, container: Container) -> None:
+        """Echo what it has written and writes; of one that a killed run has started all of it again."""
+        name, echo = container.name, self._echo
+        if echo is None or name in self._echoes:
+            return
+
         def read(body: Body) -> None:
             for line in _lines(payloads(iter(body.read1, b""), wanted=frozenset({STDOUT, STDERR}))):
                 echo(name, line)
@@ -256,8 +317,9 @@ class DockerSandbox:
         def failed(error: Exception) -> None:
             log.debug("the output of %s is not shown any more: %s", name, error)
 
-        path, query = f"/containers/{made}/logs", {"stdout": 1, "stderr": 1, "follow": 1}
-        return Follower("docker-echo", lambda: self._daemon.stream("GET", path, query, silence=None), read, failed)
+        path, query = f"/containers/{container.id}/logs", {"stdout": 1, "stderr": 1, "follow": 1}
+        begin = partial(self._daemon.stream, "GET", path, query, silence=None)
+        self._echoes[name] = Follower("docker-echo", begin, read, failed)
 
     # --- its image ------------------------------------------------------------------------------------------------
 

@@ -103,7 +103,7 @@ def main(args: argparse.Namespace) -> int:
             environ=environ,
             settings=chosen,
             watcher=watcher,
-            runtime=args.runtime,
+            runtime=prepared.basis["runtime"],
             kube=kubectl_flags(args),
             resumed=args.resume is not None,
             faults=faults,

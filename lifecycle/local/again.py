@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lifecycle.errors import InputError, Unsupported
+from lifecycle.errors import InputError
 from lifecycle.local.identity import Identity
 from lifecycle.local.paths import is_directory
 from lifecycle.local.prepare import RUN, TEMPLATE, Prepared, laid_out
@@ -48,7 +48,6 @@ def prepared_again(given: str, now: datetime) -> Prepared:
 
     Raises:
         InputError: there is none.
-        Unsupported: it cannot be gone on with.
     """
     workdir, place = Path(given).absolute(), f"--resume {given}"
     if not is_directory(workdir, place):
@@ -64,10 +63,6 @@ def prepared_again(given: str, now: datetime) -> Prepared:
 
 def _prepared(workdir: Path, left: Mapping[str, Any], raw: dict[str, Any], now: datetime) -> Prepared:
     basis, identity = left["basis"], left["identity"]
-    if basis["runtime"] != "local":
-        raise Unsupported(
-            f"a run with --runtime {basis['runtime']} cannot be resumed", remedy="run it again from its beginning"
-        )
     who = Identity(**(identity | {"created": datetime.fromisoformat(identity["created"])}))
     secrets = None if left["secrets"] is None else Path(left["secrets"])
     template = Template(raw, place=basis["place"])

@@ -12,27 +12,9 @@ from typing import Any
 import pytest
 
 from lifecycle import journal
+from tests.e2e.killed import KILLER, lines_of, outputs, phases, resume
 
 pytestmark = pytest.mark.sandbox
-
-KILLER = """
-import os, signal, sys
-from lifecycle import cli
-from lifecycle.journal import FileJournal
-
-class Lines:
-    count, append = 0, FileJournal._append
-
-def append(self, fd, data):
-    Lines.append(self, fd, data)
-    Lines.count += 1
-    if Lines.count == int(os.environ["KILLED_AT"]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-FileJournal._append = append
-sys.exit(cli.main())
-"""
-"""An `argoexec` whose journal kills it when a line is on the disk: no other place is as exact."""
 
 V = [{"name": "v", "mountPath": "/v"}]
 TEMPLATE: dict[str, Any] = {
@@ -69,29 +51,6 @@ def kill(runner, start):
         return Path(runner.directory / name)
 
     return killed
-
-
-def resume(start, directory: Path, *argv: object, status: int = 0) -> dict[str, Any]:
-    found: dict[str, Any] = (
-        start(directory.parent, "run", "--resume", directory, "-o", "json", *argv).end(status).result()
-    )
-    return found
-
-
-def outputs(result: dict[str, Any]) -> Any:
-    """Without the store's paths, which have the run's names in them."""
-    found = json.loads(json.dumps(result["outputs"]))
-    for one in found.get("artifacts", []):
-        one["fsspec"] = Path(one["fsspec"]["url"]).name
-    return found
-
-
-def phases(result: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(one["phase"], one["outcome"]) for one in result["lifecycle"]]
-
-
-def lines_of(directory: Path) -> list[dict[str, Any]]:
-    return journal.read(directory / "journal.jsonl")
 
 
 def check(start, directory: Path, model: dict[str, Any]) -> None:

@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from runtimes.dockersandbox import RUN
+from tests.e2e.killed import KILLER, lines_of, outputs, phases, resume
 from tests.servers.dockerd import BUSYBOX, busybox
 
 ENTRY = "entry:test"
 """An image with a command, arguments, a variable, a user and a working directory of its own."""
+
+
+QUICKLY = {"ARGO_TERMINATION_GRACE_PERIOD_SECONDS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,7 @@ def left(dockerd):
 @pytest.fixture
 def run(runner, dockerd, left):
     def begin(template, *argv, status=0, **environ):
-        known = {"DOCKER_HOST": dockerd.url, "ARGO_TERMINATION_GRACE_PERIOD_SECONDS": "1"}
+        known = {"DOCKER_HOST": dockerd.url} | QUICKLY
         return runner.run(template, "--runtime", "docker", *argv, status=status, **known | environ)
 
     return begin
@@ -245,6 +249,101 @@ def test_files_of_main_belong_to_who_wrote_them(run, dockerd):
 
     status = (Path(result["workdir"]) / "pod/volumes/v/f").stat()
     assert (status.st_uid, status.st_gid) == (1234, 4321)
+
+
+# --- a run that was killed --------------------------------------------------------------------------------------------
+
+V = [{"name": "v", "mountPath": "/v"}]
+OF_ALL_KINDS = {
+    "inputs": {"artifacts": [{"name": "in", "path": "/in/it", "raw": {"data": "input"}}]},
+    "volumes": [{"name": "v", "emptyDir": {}}],
+    "initContainers": [{"name": "before", **container("echo ran >> /v/inits", volumeMounts=V)}],
+    "sidecars": [{"name": "side", **container("echo ran >> /v/sides; exec sleep 3600", volumeMounts=V)}],
+    "script": {
+        "image": BUSYBOX, "command": ["sh", "-e"], "volumeMounts": V,
+        "source": "echo ran >> /v/mains; cat /in/it > /tmp/p; mkdir -p /srv/tree; echo deep > /srv/tree/f; echo out\n",
+    },
+    "outputs": {
+        "parameters": [{"name": "p", "valueFrom": {"path": "/tmp/p"}}],
+        "artifacts": [{"name": "tree", "path": "/srv/tree"}],
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def killed(runner, dockerd, left):
+    def at(name, template, *argv, **more):
+        program = runner.start(
+            template, "--runtime", "docker", "--workdir", name, *argv, name=name, **QUICKLY, **more,
+            DOCKER_HOST=dockerd.url,
+        )  # fmt: skip
+        program.end(-signal.SIGKILL)
+        return runner.directory / name
+
+    return at
+
+
+def ran(directory, who):
+    path = directory / "pod/volumes/v" / who
+    return path.read_text().count("ran\n") if path.exists() else 0
+
+
+def test_a_run_that_is_killed_in_any_phase_is_resumed_and_starts_nothing_twice(run, start, dockerd, killed):
+    model = run(OF_ALL_KINDS, "--workdir", "model")
+    lines = lines_of(Path(model["workdir"]))
+    places = [n for n, line in enumerate(lines, 1) if line["kind"] == "enter" or line.get("phase") == "starting"]
+    assert len(places) > len({line["phase"] for line in lines if line["kind"] == "enter"})
+    for at in places:
+        directory = killed(f"at-{at}", OF_ALL_KINDS, program=KILLER, KILLED_AT=str(at))
+
+        result = resume(start, directory, **QUICKLY, DOCKER_HOST=dockerd.url)
+
+        assert (outputs(result), phases(result)) == (outputs(model), phases(model)), lines[at - 1]
+        assert [ran(directory, who) for who in ("inits", "mains", "sides")] == [1, 1, 1], lines[at - 1]
+
+
+def test_main_outlives_a_run_that_is_killed_and_is_waited_for_again(runner, start, dockerd, left):
+    script = "echo before; echo ran >> /v/mains; while ! [ -e /v/go ]; do sleep 0.1; done; echo after; exit 3"
+    template = {"volumes": [{"name": "v", "emptyDir": {}}], "container": container(script, volumeMounts=V)}
+    program = runner.start(
+        template, "-o", "text", "--runtime", "docker", "--workdir", "w", DOCKER_HOST=dockerd.url,
+    )  # fmt: skip
+    program.await_line("main │ before")
+    program.signal(signal.SIGKILL)
+    program.end(-signal.SIGKILL)
+    directory = runner.directory / "w"
+    assert len(left()) == 1
+
+    again = start(runner.directory, "run", "--resume", directory, "-o", "text", DOCKER_HOST=dockerd.url)
+    again.await_line("in the pod")
+    (directory / "pod/volumes/v/go").touch()
+    again.end(3)
+
+    assert ran(directory, "mains") == 1
+    assert [line in again.stdout for line in ("main │ before", "main │ after")] == [True, True]
+    [log] = (directory / "store").rglob("main.log")
+    assert log.read_text() == "before\nafter\n"
+
+
+def test_a_main_that_was_never_started_or_removed_meanwhile_is_lost(runner, start, dockerd, left, killed):
+    directory = killed("begun", OF_ALL_KINDS, "--fault", "starting:sandbox.start(main):kill")
+    result = resume(start, directory, status=1, **QUICKLY, DOCKER_HOST=dockerd.url)
+    assert "main was lost: its container is not there — run it again" in result["message"]
+    assert ran(directory, "mains") == 0
+
+    directory = killed("removed", OF_ALL_KINDS, "--fault", "waiting:runtime.find_main:kill")
+    dockerd.docker("rm", "-f", *left())
+    result = resume(start, directory, status=1, **QUICKLY, DOCKER_HOST=dockerd.url)
+    assert "main was lost: its container is not there" in result["message"]
+    assert ran(directory, "mains") == 1
+
+
+def test_a_run_that_has_ended_needs_no_daemon_to_say_what_it_was(run, start):
+    first = run({"container": container("exit 3")}, "--workdir", "w", status=3)
+
+    again = resume(start, Path(first["workdir"]), status=3, DOCKER_HOST="unix:///nowhere.sock")
+
+    assert [again[key] for key in ("phase", "message", "exitCode")] == ["Failed", first["message"], 3]
 
 
 # --- without a daemon -------------------------------------------------------------------------------------------------

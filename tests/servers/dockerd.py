@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 BUSYBOX = "busybox:test"
 """The image of a pod's main: a static busybox, and nothing else."""
 
+NOTICES_MEMORY = 5
+"""Containers of which it notices that the kernel has killed one for its memory. It hears of that and of the exit by two
+events, and forgets the former if the latter comes first."""
+
 _USUAL = "/run/docker.sock"
 
 RUNC = Path(__file__).parent / "runc-clamp.sh"
