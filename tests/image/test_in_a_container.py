@@ -46,10 +46,16 @@ def test_init_loads_an_artifact_in_the_image(executor, local_pod, user):
     assert pod.loaded("a").read_text() == "hello"
 
 
-@pytest.mark.parametrize("user", ["0:0", "8737:8737"])
-@pytest.mark.parametrize("shared", [False, True], ids=["is the first process", "shares the pod's processes"])
+@pytest.mark.parametrize(
+    ("shared", "user"),
+    [(False, "8737:8737"), (True, "0:0")],
+    ids=["is the first process", "shares the pod's processes"],
+)
 def test_the_controllers_signal_reaches_wait_and_makes_it_read_again(executor, local_pod, user, shared):
-    """The first process of a container does not die of a signal that it does not handle; any other does."""
+    """The first process of a container does not die of a signal that it does not handle; any other does.
+
+    A main that has not begun gets a minute to do so before it is given up: two of them are enough.
+    """
     pod = local_pod()
     pause = ("--pid", f"container:{executor.start('sleep', 'infinity')}") if shared else ()
     wait = executor.start(*pod.command("wait"), options=(*STRICT, *pod.options, *pause, "--user", user))
