@@ -38,6 +38,7 @@ class Known:
         saved: the items of earlier phases that have been saved and are not reported yet.
         lines: of the findings, all.
         believed: of the findings, what the journal confirms.
+        journal: the lines that were there before this process.
         notes: what a person should know.
     """
 
@@ -50,6 +51,7 @@ class Known:
     saved: list[Item] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
     believed: list[dict[str, Any]] = field(default_factory=list)
+    journal: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property

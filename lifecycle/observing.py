@@ -99,7 +99,7 @@ def _followers(pod: Pod, environ: Mapping[str, str], account: Account) -> Iterat
         try:
             from lifecycle import spans  # noqa: PLC0415 - who does not ask does not pay
 
-            yield spans.Spans(account, spans.exporter(), pod.clock, environ)
+            yield spans.Spans(account, spans.exporter(), pod.clock, environ, pod.known.journal)
         except Exception as error:  # noqa: BLE001 - whoever watches a pod must not fail it
             _missed("spans", "otel", error)
     if path := environ.get("ARGOEXEC_METRICS"):

@@ -102,6 +102,7 @@ def begin(path: Path, clock: Clock, table: Table, whose: Whose, *, strict: bool 
         elif lines:
             known.restarts = headers(lines)
             notes.append("what was found out before the restart has not been kept: everything is done again")
+        known.journal = lines
         if path.is_file():  # /dev/stderr has nothing beside it
             private = _open_findings(beside, anew=not known.lines)
     except BaseException:

@@ -17,10 +17,10 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from lifecycle.account import BAD
+from lifecycle.account import BAD, of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan
@@ -46,12 +46,21 @@ def exporter() -> SpanExporter:
 class Spans:
     """Of one pod: makes a span of each node of the account when it has ended."""
 
-    def __init__(self, account: Account, exporter: SpanExporter, clock: Clock, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        account: Account,
+        exporter: SpanExporter,
+        clock: Clock,
+        environ: Mapping[str, str],
+        earlier: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         """Take an account that is kept by somebody else, who reads each line before this does.
 
-        ``TRACEPARENT`` of the environment is the parent of the pod's span, where somebody has set it.
+        ``TRACEPARENT`` of the environment is the parent of the pod's span, where somebody has set it. ``earlier`` are
+        lines of a process that was killed: of the phase it died in it could not tell.
         """
         self._account = account
+        self._killed = _killed(earlier)
         self._courier = _Courier(exporter, clock)
         self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         self._provider.add_span_processor(self._courier)
@@ -67,7 +76,10 @@ class Spans:
         match line["kind"]:
             case "pod" if self._root is None:
                 known = {"k8s.pod.name": account.pod, "argoexec.template": account.template}
-                self._root = self._begin(account.table, account.began, self._above, known)
+                began = min(account.began, self._killed.began) if self._killed else account.began
+                self._root = self._begin(account.table, began, self._above, known)
+                if self._killed:
+                    self._tell_killed(self._killed, set_span_in_context(self._root))
             case "enter" if self._root is not None:
                 visit = account.visits[-1]
                 known = {"argoexec.phase": visit.phase}
@@ -92,12 +104,18 @@ class Spans:
         inside = set_span_in_context(span)
         for thing in visit.things.values():
             self._tell_item(thing, inside)
-        span.set_attribute("argoexec.event", visit.event)
+        span.set_attribute("argoexec.event", visit.event or "interrupted")
         for failure in visit.failures:
             span.add_event("failure", _flat(failure), _nanoseconds(visit.ended))
         if visit.failures:
             span.set_status(Status(StatusCode.ERROR, visit.failures[0]["message"]))
         span.end(_nanoseconds(visit.ended))
+
+    def _tell_killed(self, visit: Visit, above: Context) -> None:
+        span = self._begin(visit.phase, visit.began, above, {"argoexec.phase": visit.phase})
+        span.set_status(Status(StatusCode.ERROR, "the executor was killed"))
+        self._leave(span, visit)
+        self._courier.deliver()
 
     def _tell_item(self, thing: Thing, above: Context) -> None:
         known: dict[str, Any] = {"argoexec.item": thing.name, "argoexec.attempts": len(thing.attempts)}
@@ -130,6 +148,15 @@ class Spans:
         if account.verdict != "succeeded":
             self._root.set_status(Status(StatusCode.ERROR, account.message))
         self._root.end(_nanoseconds(account.ended))
+
+
+def _killed(lines: Sequence[Mapping[str, Any]]) -> Visit | None:
+    """The stay that was not left; ``None`` of a journal that tells of none, or that cannot be understood."""
+    try:
+        before = of(lines)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return before.visits[-1] if before.visits and not before.visits[-1].event else None
 
 
 class _Courier(SpanProcessor):

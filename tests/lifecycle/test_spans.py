@@ -126,6 +126,38 @@ def test_every_phase_that_was_left_has_been_told_before_the_next_one_ends(tmp_pa
     assert not told[0] & {"saving", "wait"}
 
 
+def test_who_is_restarted_tells_of_the_phase_in_which_the_last_one_was_killed(tmp_path: Path, kept):
+    whole, _ = play(tmp_path / "first", {})
+    lines = whole.journal.lines
+    retried = next(n for n, line in enumerate(lines) if line["kind"] == "attempt" and line["phase"] == "saving")
+    world = make_world(tmp_path / "second")
+    world.pod.known.journal = lines[: retried + 1]
+    with observed(world.pod, ON) as seen:
+        Engine(WAIT_TABLE, world.pod, observer=seen).run()
+
+    found = kept.get_finished_spans()
+    killed = min((span for span in found if span.name == "saving"), key=lambda span: span.start_time)
+    [root] = [span for span in found if span.name == "wait"]
+    assert [span.name for span in found].count("saving") == 2
+    assert (killed.status.status_code, killed.status.description) == (StatusCode.ERROR, "the executor was killed")
+    assert killed.attributes["argoexec.event"] == "interrupted"
+    assert root.start_time <= killed.start_time
+    below = {span.name: span for span in found if span.parent and span.parent.span_id == killed.context.span_id}
+    item = below[lines[retried]["item"]]
+    [attempt] = [span for span in found if span.parent and span.parent.span_id == item.context.span_id]
+    assert attempt.attributes["error.type"] == "Unavailable"
+
+
+@pytest.mark.parametrize("lines", [[], [{"kind": "enter"}], [{"kind": "pod", "t": "never"}]])
+def test_a_journal_that_tells_of_no_phase_adds_no_span(tmp_path: Path, kept, lines):
+    world = make_world(tmp_path)
+    world.pod.known.journal = lines
+    with observed(world.pod, ON) as seen:
+        Engine(WAIT_TABLE, world.pod, observer=seen).run()
+
+    assert len([span for span in kept.get_finished_spans() if span.name == "saving"]) == 1
+
+
 class Collector(LoopbackHandler):
     """Takes spans by OTLP over HTTP."""
 
