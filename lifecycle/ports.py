@@ -322,7 +322,11 @@ class ContainerSpec:
 
 
 class Sandbox(Protocol):
-    """Plays the kubelet for one pod on this machine (CRI's word for where a pod's containers live)."""
+    """Plays the kubelet for one pod on this machine (CRI's word for where a pod's containers live).
+
+    Its class has ``check(environ, pod_dir=None)``: whether there can be one here, and, with a pod's directory, whether
+    a run that was killed can be gone on with.
+    """
 
     def run_init(self, spec: ContainerSpec, cancel: Cancel) -> ExitStatus:
         """Run an init container to its end.
@@ -333,7 +337,7 @@ class Sandbox(Protocol):
         """
 
     def start(self, spec: ContainerSpec, cancel: Cancel) -> Container:
-        """Start main or a sidecar.
+        """Start main or a sidecar. One that a run which was killed has left, and that lives on, is not started again.
 
         Raises:
             Cancelled: the token was set before it was started.
@@ -345,4 +349,8 @@ class Sandbox(Protocol):
         """The runtime of its containers."""
 
     def close(self) -> None:
-        """Kill what still runs and let go of everything."""
+        """Kill what still runs and let go of everything.
+
+        Raises:
+            LifecycleError: something may be left; the message says what, the remedy how to be rid of it.
+        """

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _CODE: Final = re.compile(r"[\w.-]{1,64}")
+_GO: Final = {ord(one): f"\\u{ord(one):04x}" for one in "<>&"}
+"""What Go's JSON escapes beside what must be."""
 _SHORTEST: Final = 4
 """Characters of what is taken out of a text: less would be found in any, and shortens nobody's search."""
 
@@ -20,8 +22,8 @@ _SHORTEST: Final = 4
 def redacted(text: str, secrets: Iterable[str | None]) -> str:
     """What a far end said, without what it was told: a store may quote the request that it refuses.
 
-    Each secret is looked for as it is, and as it is escaped in JSON, XML and URLs, in hex, and in base64 wherever it
-    begins there, such as behind a user's name.
+    Each secret is looked for as it is, and as it is escaped in JSON (Go's, too), XML and URLs, in hex, and in base64
+    wherever it begins there, such as behind a user's name.
     """
     every = {form for secret in secrets if secret for form in _forms(secret) if len(form) >= _SHORTEST}
     for form in sorted(every, key=len, reverse=True):
@@ -36,7 +38,8 @@ def code_alone(code: str) -> str:
 
 def _forms(secret: str) -> Iterator[str]:
     yield from (secret, secret.strip(), html.escape(secret), html.escape(secret, quote=False))
-    yield from (json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret))
+    in_json = json.dumps(secret)[1:-1]
+    yield from (in_json, in_json.translate(_GO), quote(secret), quote(secret, safe=""), quote_plus(secret))
     raw = secret.encode(errors="surrogatepass")
     if len(raw) < _SHORTEST:
         return

@@ -141,7 +141,7 @@ class DockerRuntime:
         if isinstance(told, Exception):
             raise told
         with contextlib.suppress(NotFound):
-            if told.id and has_begun(self._daemon.inspect(told.id)["State"]):
+            if told.id and _has_begun(self._daemon.inspect(told.id)["State"]):
                 return Container(MAIN, told.id)
         if told.reason in NOT_BEGUN:  # it could not be started, and has been removed
             self._ended[told.id] = told.exit_status()
@@ -175,7 +175,7 @@ class DockerRuntime:
         if found.get("State") != "created":
             return Container(MAIN, found["Id"]), True
         with contextlib.suppress(NotFound):  # the kubelet may remove one that it could not start
-            if has_begun(self._daemon.inspect(found["Id"])["State"]):
+            if _has_begun(self._daemon.inspect(found["Id"])["State"]):
                 return Container(MAIN, found["Id"]), True
         return None, True
 
@@ -308,7 +308,7 @@ def _forward(events: Body, inbox: _Inbox) -> None:
     raise Unavailable("the docker daemon has ended its events")
 
 
-def has_begun(state: Mapping[str, Any]) -> bool:
+def _has_begun(state: Mapping[str, Any]) -> bool:
     """Whether it runs, has run, or could not be started, which leaves an exit code with one that is only made."""
     return bool(state["Status"] != "created" or state.get("ExitCode"))
 

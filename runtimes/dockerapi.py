@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from lifecycle.errors import BadRequest, Forbidden, LifecycleError, NotFound, TimedOut, Unavailable, Unsupported
+from lifecycle.location import without_userinfo
 from lifecycle.network import broken, causes, shown
 from runtimes.dockerstream import Body, failures, followed
 
@@ -52,6 +53,7 @@ class Daemon:
         self._environ = environ
         self._remedy = remedy
         self.host = environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
+        self.place = without_userinfo(self.host) if "@" in self.host else self.host
         self._lock = threading.Lock()
         self._made: Any = None
 
@@ -213,6 +215,7 @@ class Daemon:
 
         with self._lock:
             if self._made is None:
+                self._parse()
                 # It asks the daemon for its version, 12 ms: an old one knows no new paths, and since 29 a new one
                 # refuses old ones, so that no number would do for all.
                 try:
@@ -223,14 +226,28 @@ class Daemon:
                 except failures() as error:
                     raise self._broken("GET /version", error) from _harmless(error)
                 except (TypeError, ValueError, KeyError, AttributeError):  # their texts quote the configuration
-                    raise BadRequest(
-                        "docker's configuration cannot be read",
-                        remedy="correct config.json in ~/.docker, or in the directory that DOCKER_CONFIG names",
-                    ) from None
+                    raise _misconfigured() from None
                 for noisy in ("docker", "urllib3"):
                     logging.getLogger(noisy).setLevel(logging.WARNING)
                 self._made = client
             return self._made
+
+    def _parse(self) -> None:
+        """See that ``DOCKER_HOST`` names a daemon.
+
+        Raises:
+            BadRequest: it does not.
+        """
+        from docker import errors, utils  # noqa: PLC0415 - see above
+
+        try:
+            utils.parse_host(self.host)
+        except (errors.DockerException, ValueError) as error:
+            why = "there is a login in it" if "@" in self.host else str(error)
+            raise BadRequest(
+                f"DOCKER_HOST={self.place} names no docker daemon: {why}",
+                remedy="name it as unix:///PATH or tcp://HOST:PORT",
+            ) from None
 
     def _broken(self, where: str, error: Exception) -> LifecycleError:
         """What an error of the client means: mostly, that there is no way to the daemon."""
@@ -238,25 +255,28 @@ class Daemon:
             meaning = self._of_client(cause, where) or self._of_socket(cause, where)
             if meaning is not None:
                 return meaning
-        return broken(f"{where}: the docker daemon at {self.host}", error)
+        return broken(f"{where}: the docker daemon at {self.place}", error)
 
     def _of_client(self, cause: BaseException, where: str) -> LifecycleError | None:
-        from docker import errors  # noqa: PLC0415 - it raised the error
+        import requests  # noqa: PLC0415 - it, or the SDK, raised the error
+        from docker import errors  # noqa: PLC0415
 
+        if isinstance(cause, (errors.InvalidConfigFile, requests.exceptions.InvalidHeader, AttributeError, TypeError)):
+            return _misconfigured()
         if isinstance(cause, errors.APIError) and cause.response is not None:
             return self._refusal(cause.response.status_code, where, _message(cause.response))
         if isinstance(cause, errors.InvalidVersion):
             return Unsupported(
-                f"the docker daemon at {self.host} is too old: {cause}",
+                f"the docker daemon at {self.place} is too old: {cause}",
                 remedy=f"it must speak API {_OLDEST} (docker 1.12), or choose another executor",
             )
         if isinstance(cause, errors.TLSParameterError):
             return BadRequest(
-                f"the certificates for the docker daemon at {self.host} cannot be read",
+                f"the certificates for the docker daemon at {self.place} cannot be read",
                 remedy="DOCKER_CERT_PATH names a directory with ca.pem, cert.pem and key.pem",
             )
         if isinstance(cause, errors.DockerException) and not cause.__cause__ and not cause.__context__:
-            return BadRequest(f"DOCKER_HOST={self.host}: {cause}", remedy="name it as unix:///PATH or tcp://HOST:PORT")
+            return BadRequest(f"the docker daemon at {self.place} cannot be asked: {cause}")
         return None
 
     def _of_socket(self, cause: BaseException, where: str) -> LifecycleError | None:
@@ -271,7 +291,7 @@ class Daemon:
             return self._forbidden()
         if isinstance(cause, ConnectionRefusedError):
             return Unavailable(
-                f"{where}: no docker daemon listens at {self.host}",
+                f"{where}: no docker daemon listens at {self.place}",
                 remedy=self._remedy
                 or "see whether it runs; one that was started again has a new socket, which a pod that mounts "
                 "the old one never sees",
@@ -287,7 +307,7 @@ class Daemon:
                 owner = f"; it belongs to {_user(status.st_uid)} and the group {_group(status.st_gid)}"
                 owner += f" ({status.st_mode & 0o777:o})"
         return Forbidden(
-            f"{who} may not use the docker daemon's socket {self.socket or self.host}{owner}",
+            f"{who} may not use the docker daemon's socket {self.socket or self.place}{owner}",
             remedy=self._remedy
             or "run the executor as root, or add the socket's group to supplementalGroups of the pod",
         )
@@ -331,6 +351,13 @@ def _message(response: Any) -> str:
     except (ValueError, KeyError, TypeError):
         text = response.content.decode(errors="replace")
     return " ".join(quoted(response, text).split())[:600]
+
+
+def _misconfigured() -> BadRequest:
+    return BadRequest(
+        "docker's configuration cannot be read",
+        remedy="correct config.json in ~/.docker, or in the directory that DOCKER_CONFIG names",
+    )
 
 
 def _harmless(error: Exception) -> Exception | None:

@@ -1,4 +1,4 @@
-"""A person's logins at registries, from docker's configuration and its helpers; and an answer's words without them.
+"""A person's logins at registries, from docker's configuration and its helpers; and an answer's words without secrets.
 
 Only who pulls an image or is refused imports it.
 """
@@ -20,6 +20,8 @@ LOGIN: Final = "X-Registry-Auth"
 _ORDINARY: Final = frozenset(
     {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
 )
+
+_SECRET: Final = frozenset({"password", "identitytoken", "registrytoken", "auth"})
 
 
 def header(client: Any, image: str) -> dict[str, str]:
@@ -49,15 +51,24 @@ def header(client: Any, image: str) -> dict[str, str]:
 
 
 def quoted(response: Any, text: str) -> str:
-    """What an answer says, without what the request had: a daemon or registry may quote it."""
-    return redacted(text, _told(response.request.headers))
+    """What an answer says, without the secrets that the request had: a daemon, or who guards it, may quote it."""
+    request = response.request
+    return redacted(text, [*_of_headers(request.headers), *_of_body(request.body)])
 
 
-def _told(headers: Mapping[str, str]) -> Iterator[str]:
+def _of_headers(headers: Mapping[str, str]) -> Iterator[str]:
     """Values of headers that are not on every request; config.json adds some to each (``HttpHeaders``)."""
     for name, value in headers.items():
         if name.lower() not in _ORDINARY:
             yield value
         if name == LOGIN:
             with contextlib.suppress(ValueError):
-                yield from (one for one in json.loads(base64.urlsafe_b64decode(value)).values() if isinstance(one, str))
+                login = json.loads(base64.urlsafe_b64decode(value))
+                # A message that does not name the registry helps nobody.
+                yield from (str(one) for key, one in login.items() if key.lower() in _SECRET)
+
+
+def _of_body(body: Any) -> Iterator[str]:
+    """The environment of a container that is to be made: it has the values of secrets."""
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
+        yield from (pair.partition("=")[2] for pair in json.loads(body).get("Env") or ())

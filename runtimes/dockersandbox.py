@@ -16,19 +16,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lifecycle.clock import NEVER
-from lifecycle.errors import BadRequest, Cancelled, LifecycleError, MainNotStarted, NotFound, Unavailable, Unsupported
-from lifecycle.ports import Container
-from runtimes.docker import NAME, NAMESPACE, POD, UID, DockerRuntime, has_begun
+from lifecycle.errors import BadRequest, Cancelled, InputError, LifecycleError, NotFound, Unavailable, Unsupported
+from lifecycle.outcome import LOST
+from lifecycle.ports import MAIN, Container, ExitStatus
+from runtimes.docker import NAME, NAMESPACE, POD, UID, DockerRuntime
 from runtimes.dockerapi import Daemon
+from runtimes.dockerimages import fetch
 from runtimes.dockerlogs import STDERR, STDOUT, payloads
-from runtimes.dockerstream import Follower, followed
+from runtimes.dockerstream import Follower
+from runtimes.records import write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from lifecycle.clock import Cancel
-    from lifecycle.ports import ContainerSpec, ExitStatus
+    from lifecycle.ports import ContainerSpec
     from runtimes.dockerstream import Body
 
     Echo = Callable[[str, bytes], None]
@@ -37,8 +40,8 @@ log = logging.getLogger("argoexec")
 
 RUN: Final = "argoexec.run"
 """The label by which a person finds what a killed run has left; its value is the pod's directory."""
-_MARK: Final = "docker"
-"""A file of the pod's directory: there may be containers of it."""
+_MARK: Final = "docker.json"
+"""A file of the pod's directory, while there may be containers of it: whose they are, and their label."""
 NETWORK: Final = "ARGOEXEC_DOCKER_NETWORK"
 GRACE: Final = 2.0
 """Seconds an init container has between TERM and KILL when the run is cancelled."""
@@ -58,15 +61,18 @@ _KEPT: Final = {"Type": "local", "Config": {"max-size": "1000g", "max-file": "2"
 class _LocalRuntime(DockerRuntime):
     """Of a run whose containers are started before anybody asks for main."""
 
-    def __init__(self, daemon: Daemon, labels: Mapping[str, str], found: Callable[[Container], None]) -> None:
+    def __init__(
+        self, daemon: Daemon, labels: Mapping[str, str], nobody: str, found: Callable[[Container], None]
+    ) -> None:
+        """``nobody`` is a name that no container has; ``found`` is told of main."""
         super().__init__(daemon, labels)
+        self._nobody = nobody
         self._found = found
 
     def find_main(self, cancel: Cancel) -> Container:
-        """Main, if it has been started.
+        """Main, as the sandbox has started it; one that is not there, or was only made, is lost, and never started.
 
         Raises:
-            MainNotStarted: it has not, and nobody will.
             Cancelled: the token was set.
             LifecycleError: as :meth:`Daemon.call`.
         """
@@ -74,7 +80,8 @@ class _LocalRuntime(DockerRuntime):
         main, made = self._main()
         if main is None:
             why = "it was being started when the executor was killed" if made else "its container is not there"
-            raise MainNotStarted(f"main was lost: {why}", remedy="run it again from its beginning")
+            self._ended[self._nobody] = ExitStatus(137, LOST, f"main was lost: {why}")
+            return Container(MAIN, self._nobody)
         self._found(main)
         return main
 
@@ -98,33 +105,40 @@ class DockerSandbox:
         self._daemon = Daemon(self._environ, _REMEDY)
         self._pod_name = pod_name
         self._echo = echo
-        directory = pod_dir.absolute()
-        uid = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{directory.as_uri()}#{pod_name}"))  # again the same after a restart
+        self._directory = pod_dir.absolute()
+        left = _mark(self._directory)
+        self._begun = self._taken_over = left is not None
+        uid = str(left["uid"]) if left else str(uuid.uuid4())
         self._labels = {POD: pod_name, NAMESPACE: "argoexec", UID: uid}
-        self._own = {RUN: str(directory)}
+        self._own = {RUN: str(self._directory)}
         self._names = f"argoexec-{pod_name}-{uid[:8]}"
-        self._runtime = _LocalRuntime(self._daemon, self._labels, self._show)
-        self._mark = directory / _MARK
-        self._taken_over = self._mark.exists()
-        self._logging: list[str] | None = None
+        self._runtime = _LocalRuntime(self._daemon, self._labels, f"{self._names}-nobody", self._show)
+        self._about: dict[str, Any] = {}
         self._made: dict[str, str] = {}
         self._echoes: dict[str, Follower] = {}
 
     @staticmethod
-    def check(environ: Mapping[str, str]) -> None:
-        """Whether there is a daemon, and on this machine.
+    def check(environ: Mapping[str, str], pod_dir: Path | None = None) -> None:
+        """Whether there is a daemon, and on this machine; for a run that is resumed, whether it is the same.
 
         Raises:
+            InputError: it is another than the one that the containers in ``pod_dir`` were begun with.
             Unsupported: it is elsewhere, where it sees no directory of this machine.
             LifecycleError: as :meth:`Daemon.call`.
         """
         daemon = Daemon(environ, _REMEDY)
         if daemon.socket is None:
             raise Unsupported(
-                f"DOCKER_HOST={daemon.host} is another machine's daemon: it cannot mount the directories of this one",
+                f"DOCKER_HOST={daemon.place} is another machine's daemon: it cannot mount the directories of this one",
                 remedy="name a daemon of this machine, DOCKER_HOST=unix:///PATH, or run argoexec where that one is",
             )
         daemon.call("GET", "/version")
+        left = _mark(pod_dir) if pod_dir is not None else None
+        if left and left["daemon"] != _identity(daemon.call("GET", "/info")):
+            raise InputError(
+                f"the docker daemon at {daemon.place} is not the one that runs its containers", place="DOCKER_HOST",
+                remedy="name the daemon that the run was begun with",
+            )  # fmt: skip
 
     def runtime(self) -> DockerRuntime:
         """The runtime of its containers."""
@@ -163,8 +177,8 @@ class DockerSandbox:
         cancel.check()
         made = self._left(spec.name) if self._taken_over else None
         if made is None:
-            self._fetch(spec, cancel)
-            self._mark.touch()
+            fetch(self._daemon, spec, cancel, partial(self._say, spec))
+            self._note()
         while made is None:
             made = self._try(spec)
         self._made[spec.name] = made
@@ -172,12 +186,19 @@ class DockerSandbox:
         self._show(container)
         return container
 
+    def _note(self) -> None:
+        """Leave on disk, before there is a container, how they are found: a person may resume the run."""
+        if not self._begun:
+            mark = {"uid": self._labels[UID], "daemon": _identity(self._info())}
+            write(self._directory / _MARK, mark, durable=True)
+            self._begun = True
+
     def _left(self, name: str) -> str | None:
         """The container of that name that a killed run has started; one that it has only made is removed."""
         place = f"/containers/{self._names}-{name}"
         try:
             found = self._daemon.call("GET", f"{place}/json")
-            if has_begun(found["State"]):
+            if found["State"]["Status"] != "created":
                 return str(found["Id"])
             self._daemon.call("DELETE", place, {"force": 1, "v": 1})
         except NotFound:
@@ -185,16 +206,20 @@ class DockerSandbox:
         return None
 
     def close(self) -> None:
-        """Kill what still runs, and remove everything; what cannot be removed is named in the log."""
-        everything, failed = self._made, False
-        if self._taken_over:
-            try:
-                left = {one["Labels"][NAME]: one["Id"] for one in reversed(self._daemon.containers(self._labels))}
-                everything = left | self._made
-            except LifecycleError as error:
-                failed = True
-                log.error("containers of the run that was killed may be left behind: %s", error)  # noqa: TRY400
-        for name, made in reversed(everything.items()):
+        """Kill what still runs, and remove everything.
+
+        Raises:
+            Unavailable: something may be left, which the message names; so is the mark, for a resumed run to try again.
+        """
+        if not self._begun:
+            return
+        found, problems = self._made, []
+        try:
+            # Also those whose making was never answered, and those of a run that was killed.
+            found |= {one["Labels"][NAME]: one["Id"] for one in reversed(self._daemon.containers(self._labels))}
+        except LifecycleError as error:
+            problems.append(error.message)
+        for name, made in reversed(found.items()):
             try:
                 self._daemon.kill(made, signal.SIGKILL)
                 if echo := self._echoes.get(name):
@@ -202,13 +227,18 @@ class DockerSandbox:
                 with contextlib.suppress(NotFound):
                     self._daemon.call("DELETE", f"/containers/{made}", {"force": 1, "v": 1})
             except LifecycleError as error:
-                failed = True
-                log.error("the container %s (%s) is left behind: %s", name, made[:12], error)  # noqa: TRY400 - it says all
+                problems.append(f"{name} ({made[:12]}): {error.message}")
             if echo := self._echoes.pop(name, None):
                 echo.stop()
-        self._made.clear()
-        if not failed:
-            self._mark.unlink(missing_ok=True)
+        found.clear()
+        if problems:
+            raise Unavailable(
+                f"containers of this run may be left: {'; '.join(dict.fromkeys(problems))}",
+                remedy=f"docker rm -f $(docker ps -aq --filter label={UID}={self._labels[UID]}), when it answers again",
+            )
+        with contextlib.suppress(OSError):
+            (self._directory / _MARK).unlink()
+        self._begun = False
 
     def _try(self, spec: ContainerSpec) -> str | None:
         """Make and start it; ``None`` when the one whose network it was to join has ended meanwhile."""
@@ -248,7 +278,7 @@ class DockerSandbox:
             "Labels": self._labels | self._own | {NAME: spec.name},
             "HostConfig": {"NetworkMode": network, "Mounts": mounts},
         }
-        if _KEPT["Type"] in self._drivers():
+        if _KEPT["Type"] in ((self._info().get("Plugins") or {}).get("Log") or ()):  # podman's API has another set
             config["HostConfig"]["LogConfig"] = _KEPT
         if spec.entrypoint:
             if spec.argv:
@@ -263,11 +293,10 @@ class DockerSandbox:
             config["Hostname"] = self._pod_name[:63].rstrip("-.")
         return config
 
-    def _drivers(self) -> list[str]:
-        """The logging drivers that the daemon has: podman's API has another set."""
-        if self._logging is None:
-            self._logging = (self._daemon.call("GET", "/info").get("Plugins") or {}).get("Log") or []
-        return self._logging
+    def _info(self) -> dict[str, Any]:
+        if not self._about:
+            self._about = self._daemon.call("GET", "/info")
+        return self._about
 
     def _user(self, spec: ContainerSpec) -> str:
         if spec.group is None:
@@ -321,63 +350,31 @@ class DockerSandbox:
         begin = partial(self._daemon.stream, "GET", path, query, silence=None)
         self._echoes[name] = Follower("docker-echo", begin, read, failed)
 
-    # --- its image ------------------------------------------------------------------------------------------------
-
-    def _fetch(self, spec: ContainerSpec, cancel: Cancel) -> None:
-        """See that the image is there.
-
-        Raises:
-            BadRequest: it is not, and is not to be had.
-            Cancelled: the token was set meanwhile.
-        """
-        # Kubernetes pulls `latest` always; an image that was built on this machine is there, and nowhere else.
-        if spec.pull != "Always":
-            try:
-                self._daemon.call("GET", f"/images/{spec.image}/json")
-                return
-            except NotFound as error:
-                if spec.pull == "Never":
-                    raise BadRequest(
-                        f"the image {spec.image!r} of the container {spec.name!r} is not here",
-                        remedy="build or load it, or have it pulled: imagePullPolicy is Never",
-                    ) from error
-        self._say(spec, f"pulling the image {spec.image}")
-        try:
-            followed("docker-pull", lambda: self._daemon.pull(spec.image), _pulled, cancel, None)
-        except (NotFound, BadRequest) as error:
-            raise BadRequest(
-                f"the image {spec.image!r} of the container {spec.name!r} cannot be had: {error.message}",
-                remedy="correct its name; for a private registry, log in there: docker login",
-            ) from error
-        except Unavailable as error:
-            raise Unavailable(
-                f"the image {spec.image!r} of the container {spec.name!r} cannot be pulled: {error.message}",
-                remedy="see whether the registry can be reached from here; an image that is here already needs none",
-            ) from error
-        self._say(spec, f"the image {spec.image} is here")
-
     def _say(self, spec: ContainerSpec, text: str) -> None:
         log.info("%s: %s", spec.name, text)
         if self._echo is not None:
             self._echo(spec.name, f"[{text}]".encode())
 
 
-def _pulled(body: Body) -> bool:
-    """Read the daemon's progress to its end.
+def _mark(directory: Path) -> dict[str, str] | None:
+    """What a run that was killed has left.
 
     Raises:
-        Unavailable: the daemon has begun to pull and has given up.
+        InputError: it is not what one leaves.
     """
-    for line in body.lines():
-        if not line.strip():
-            continue
-        try:
-            problem = json.loads(line).get("error")
-        except (ValueError, AttributeError):
-            raise Unavailable("the answer is no progress of a pull; is that a docker daemon?") from None
-        if problem:
-            raise Unavailable(body.quoted(str(problem)))
-    return True
+    path = directory / _MARK
+    try:
+        found = json.loads(path.read_bytes())
+        return {"uid": str(found["uid"]), "daemon": str(found["daemon"])}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"it is not what a run leaves: {type(error).__name__}", place=str(path)) from error
+
+
+def _identity(info: Mapping[str, Any]) -> str:
+    """Of a daemon, from start to start: podman has another ``ID`` at every question."""
+    return f"{info.get('Name')}:{info.get('DockerRootDir')}"
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:

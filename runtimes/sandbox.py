@@ -83,7 +83,7 @@ class LocalSandbox:
         self._runtime = LocalRuntime(self._pod.path, left=self._left)
 
     @staticmethod
-    def check(environ: Mapping[str, str]) -> None:  # noqa: ARG004 - there is nothing to be chosen
+    def check(environ: Mapping[str, str], pod_dir: Path | None = None) -> None:  # noqa: ARG004 - nothing is chosen
         """Whether there can be one on this machine, as far as is known without trying.
 
         Raises:

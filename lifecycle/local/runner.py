@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lifecycle import registry
 from lifecycle.context import Pod
 from lifecycle.engine import Engine
-from lifecycle.errors import BadRequest, InputError
+from lifecycle.errors import BadRequest, InputError, LifecycleError
 from lifecycle.files import INPUT_ARTIFACTS, LocalFiles
 from lifecycle.local import again
 from lifecycle.local.control import LocalControl
@@ -113,6 +113,7 @@ class LocalRun:
 
         Raises:
             InputError: a retry policy is overridden by nonsense, and nothing is written; or no work dir can be made.
+            LifecycleError: a run cannot be resumed now; it can be later, nothing has been done.
         """
         for phase in self._prepared.table.phases:
             phase.retry.overridden(self._environ, phase.state)
@@ -123,7 +124,14 @@ class LocalRun:
         kept = self._kept(files)
         file_journal = kept.journal
         observer = Outcomes(watcher, file_journal, prepared.notes, kept.known.stays)
-        sandbox = self._sandboxes(workdir / POD_DIR, prepared.identity.pod, watcher.wrote if watcher else None)
+        try:
+            if self._resumed and not kept.known.ended:
+                # Before the first phase: for who asks the wrong daemon, every container is lost.
+                self._sandboxes.check(self._environ, workdir / POD_DIR)
+            sandbox = self._sandboxes(workdir / POD_DIR, prepared.identity.pod, watcher.wrote if watcher else None)
+        except BaseException:
+            kept.close()
+            raise
         try:
             pod = self._pod(files, _Told(file_journal, watcher) if watcher else file_journal, sandbox, objects, kept)
             if self._faults:
@@ -135,11 +143,11 @@ class LocalRun:
                 arm_deadline(pod)
                 Engine(prepared.table, pod, environ=self._environ, observer=seen).run()
         finally:
-            sandbox.close()
+            left = _closed(sandbox)
             kept.close()
         if kept.known.state and not pod.found.outputs:
             pod.found.outputs = reported(workdir / REPORT)
-        notes = [kept.known.headline, *kept.known.notes]
+        notes = [kept.known.headline, *kept.known.notes, left]
         if file_journal.error is not None:
             notes.append(f"the journal is incomplete: {file_journal.error.strerror}")
         result = Result.of(pod, prepared, observer.records(), tuple(filter(None, notes)))
@@ -217,6 +225,15 @@ class LocalRun:
         except BadRequest as error:
             raise InputError(error.message, place="a resource template", remedy=error.remedy) from error
         return made
+
+
+def _closed(sandbox: Sandbox) -> str:
+    """End what still runs; what is left of it, if anything is."""
+    try:
+        sandbox.close()
+    except LifecycleError as error:
+        return str(error)
+    return ""
 
 
 class _Kubelet:

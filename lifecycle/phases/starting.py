@@ -41,7 +41,7 @@ def start(pod: Pod, stay: Stay) -> None:
         work = partial(_start, pod.sandbox, spec, stay.cancel)
         if spec is pod.launch.main:
             pod.keep_item(item)  # before it begins: main never runs twice
-        # A sidecar has died with the process that had started it.
+        # A sidecar may have died with the process that had started it; the sandbox knows.
         stay.perform(Task(item, work, ItemState.DONE, there=lambda: False))
         if item.state is not ItemState.DONE:
             return

@@ -232,7 +232,7 @@ class _Watch:
                 "raise resources.limits.memory"
             )
         elif status.reason == LOST:
-            error = Permanent(LOST_WHY, remedy=RUN_AGAIN)
+            error = Permanent(status.message or LOST_WHY, remedy=RUN_AGAIN)
             self._stay.fail(Failure.of(error, phase=self._stay.phase.state, item="main"))
         elif status.reason in NOT_BEGUN and status.message:
             self._pod.record.ended = f"main could not be started: {status.message} ({status.reason}, {code})"

@@ -152,13 +152,20 @@ class _DockerHandler(_Handler):
         owner = self.server.owner
         owner.note(self.headers)
         self.close_connection = True
-        if self.path.endswith("/version") and not owner.answer.startswith("version "):
+        place = self.path.partition("?")[0]
+        if place.endswith("/version") and not owner.answer.startswith("version "):
             self._send(200, json.dumps({"ApiVersion": "1.41"}), "application/json")
-        elif owner.answer == "progress" and "/images/create" not in self.path:
-            self._send(404, json.dumps({"message": "no such image"}), "application/json")
-        elif owner.answer == "progress":
+        elif owner.answer == "progress" and place.endswith("/images/create"):
             request = "\r\n".join([self.requestline, str(self.headers)])
             self._send(200, json.dumps({"error": request, "errorDetail": {"message": request}}), "application/json")
+        elif owner.answer == "progress":
+            self._send(404, json.dumps({"message": "no such image"}), "application/json")
+        elif owner.answer == "no container" and place.endswith("/containers/create"):
+            body = self._body()
+            owner.sent.append(body.encode("latin-1"))
+            self._send(403, json.dumps({"message": f"denied: {body}"}), "application/json")
+        elif owner.answer == "no container":
+            self._send(200, "[]" if place.endswith("/containers/json") else "{}", "application/json")
         else:
             super()._answer()
 

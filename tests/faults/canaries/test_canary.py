@@ -15,6 +15,9 @@ from tests.faults.canaries.canary import Canaries, told
 FORMS = {
     "plain": str,
     "twice in JSON": lambda value: json.dumps(json.dumps(value)),
+    "in Go's JSON": lambda value: (
+        json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    ),
     "quoted": lambda value: quote(value, safe=""),
     "in a query": quote_plus,
     "in XML": html.escape,

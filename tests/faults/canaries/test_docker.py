@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from lifecycle.errors import LifecycleError
+from lifecycle.errors import BadRequest, LifecycleError
 from lifecycle.ports import ContainerSpec
+from runtimes.dockerapi import Daemon
 from runtimes.dockersandbox import DockerSandbox
 from tests.faults.canaries.canary import Canaries, told
 from tests.faults.canaries.echo import DockerEcho
@@ -111,6 +112,59 @@ SENT = {"password", "identity-token", "helper", "helper-with-a-token", "headers-
 QUICK = ("403", "progress")
 
 
+def test_no_text_has_the_environment_of_a_container_that_is_refused(tmp_path, caplog, capfd):
+    canaries = Canaries()
+    spec = ContainerSpec("main", ("true",), {"TOKEN": canaries.plant("container.env.valueFrom")}, IMAGE)
+    with caplog.at_level("DEBUG"), DockerEcho("no container") as server:
+        sandbox = DockerSandbox(tmp_path, "pod", None, {"DOCKER_HOST": f"tcp://{server.endpoint}"})
+        with pytest.raises(LifecycleError, match="denied") as caught:
+            sandbox.start(spec)
+    assert canaries.found(server.sent[-1].decode())
+    hits = canaries.found("\n".join([told(caught.value), caplog.text, *capfd.readouterr()]))
+    assert not hits, hits
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("tcp://u:{word}@127.0.0.1:1", "there is a login in it"),
+        ("ssh://u:{word}@h", "there is a login in it"),
+        ("tcp://h:abc", "Port could not be cast"),
+        ("tcp://[::1", "Invalid IPv6 URL"),
+        ("nonsense", "port is required"),
+    ],
+)
+def test_a_host_that_names_no_daemon_is_said_without_its_login(host, why):
+    canaries = Canaries()
+    word = canaries.plant("DOCKER_HOST").partition("+")[0]
+    with pytest.raises(BadRequest, match=why) as caught:
+        Daemon({"DOCKER_HOST": host.format(word=word)}).call("GET", "/info")
+    assert "unix:///PATH" in caught.value.remedy
+    assert not canaries.found(told(caught.value))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"auths": {"registry.invalid": "SECRET"}},
+        {"auths": "SECRET"},
+        {"HttpHeaders": ["SECRET"]},
+        {"HttpHeaders": {"X-Token": 7, "X-Other": "SECRET"}},
+        {"HttpHeaders": {"X-Token": "two\nlines SECRET"}},
+        ["SECRET"],
+    ],
+)
+def test_a_configuration_of_another_form_is_said_to_be_one(config, tmp_path, monkeypatch):
+    canaries = Canaries()
+    text = json.dumps(config).replace("SECRET", canaries.plant("config.json").partition("+")[0])
+    (tmp_path / "config.json").write_text(text)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with DockerEcho("403") as server, pytest.raises(BadRequest, match="configuration cannot be read") as caught:
+        Daemon({"DOCKER_HOST": f"tcp://{server.endpoint}"}).call("GET", "/info")
+    assert "config.json" in caught.value.remedy
+    assert not canaries.found(told(caught.value))
+
+
 @pytest.mark.parametrize(
     "answer", [*QUICK, *(pytest.param(one, marks=[pytest.mark.slow]) for one in ANSWERS if one not in QUICK)]
 )
@@ -123,7 +177,7 @@ def test_no_text_has_a_credential_for_a_registry(name, answer, tmp_path, monkeyp
     (tmp_path / "docker/config.json").write_text(config if isinstance(config, str) else json.dumps(config))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
-    spec = ContainerSpec("main", ("true",), {"TOKEN": canaries.plant("container.env.value")}, IMAGE)
+    spec = ContainerSpec("main", ("true",), {}, IMAGE)
     said: list[str] = []
     with caplog.at_level("DEBUG"), DockerEcho(answer) as server:
         for pull in ("Always", "Never", "IfNotPresent"):
@@ -133,7 +187,6 @@ def test_no_text_has_a_credential_for_a_registry(name, answer, tmp_path, monkeyp
             with pytest.raises(LifecycleError) as caught:
                 sandbox.start(replace(spec, pull=pull))
             said.append(told(caught.value))
-            sandbox.close()
     if not answer.startswith("version") or name == "headers-of-every-request":
         sent = "\n".join(one.decode("latin-1") for one in server.sent)
         assert bool(canaries.found(sent)) == (name in SENT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import cycle
@@ -34,6 +35,13 @@ GIVEN = REPEATED | {"raw.data", "script.source", "container.env.value", "-a with
 """A run is resumed with the template that it has begun with. No value of a secret that it names is among them."""
 OWN = {"template.json", "report.json", "journal.jsonl.findings"}
 """Files with those: for their owner alone."""
+
+SELDOM = {
+    ("runtime", "held_root"), ("runtime", "open_tar"), ("driver", "open_rest"), ("driver", "list"),
+    ("driver", "delete"), ("driver", "load_tree"), ("control", "template"), ("control", "time_left"),
+    ("files", "manifest"), ("files", "secrets"), ("files", "own"),
+}  # fmt: skip
+"""Calls that a run without another fault, or of this template, does not make."""
 
 
 def faults() -> Iterator[Fault]:
@@ -79,6 +87,7 @@ def workflow(canaries: Canaries, url: str) -> dict[str, Any]:
             ],
             "volumeMounts": [{"name": "s", "mountPath": "/s"}],
         },
+        "initContainers": [{"name": "first", "image": "i", "command": ["true"]}],
         "sidecars": [
             {"name": "side", "image": "i", "command": ["sleep", "60"], "env": [{"name": "B", "valueFrom": secret}]}
         ],
@@ -145,11 +154,14 @@ def test_nothing_that_a_run_prints_or_keeps_has_a_secret(fault: Fault, tmp_path:
         outputs = json.dumps(result.pop("outputs"))
         assert canaries.found(outputs).keys() <= REPEATED
         printed = json.dumps(result, ensure_ascii=False)
-    assert str(fault) in printed
-    texts = {path.name: path.read_text(errors="replace") for path in kept(tmp_path / "work")}
+    happened = re.search(rf"injected (\d+)×: {re.escape(str(fault))}", printed)
+    assert happened
+    assert bool(int(happened[1])) or (fault.port, fault.call) in SELDOM or answer == "403"
+    work = tmp_path / "work"
+    texts = {str(path.relative_to(work)): path.read_text(errors="replace") for path in kept(work)}
     assert {"journal.jsonl", "run.json", *OWN} <= {*texts, "report.json"}
     for name in OWN & texts.keys():
-        assert not (tmp_path / "work" / name).stat().st_mode & 0o077
+        assert not (work / name).stat().st_mode & 0o077
         own = canaries.found(texts.pop(name)).keys()
         assert own <= GIVEN if name == "template.json" else own <= REPEATED, name
     hits = canaries.found("\n".join([printed, done.stderr, *texts.values()]))
