@@ -653,7 +653,7 @@ class Watched:
 
     def __init__(self, started: Path) -> None:
         self.descriptors: list[int] = []
-        self._reader = threading.Thread(target=self._read, args=[started])
+        self._reader = threading.Thread(target=self._read, args=[started], daemon=True)
         self._reader.start()
 
     def _read(self, started: Path) -> None:
@@ -721,7 +721,7 @@ def test_a_silent_git_times_out_and_is_gone(tmp_path, secrets, monkeypatch):
     directory = tmp_path / "tree"
     directory.mkdir()
     with pytest.raises(TimedOut):
-        GitDriver({}, secrets, read_timeout=0.1).load_tree("/r", directory)
+        GitDriver({}, secrets, read_timeout=2.0).load_tree("/r", directory)  # it has to begin within it
 
     assert watched.running() == 2
     assert watched.end()

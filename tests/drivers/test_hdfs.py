@@ -310,7 +310,8 @@ def test_a_ticket_that_has_expired_is_unauthorized(cache_config, secrets):
     tickets = bytearray(path.read_bytes())
     for at in range(len(tickets) - 12):
         issued, begins, ends = struct.unpack_from(">III", tickets, at)
-        if issued == begins and ends - begins == 3600:  # the times of a ticket, as they stand in a cache
+        # The times of a ticket, as they stand in a cache; the second may have changed between who asks and the KDC.
+        if issued == begins and 3540 <= ends - begins <= 3600:
             struct.pack_into(">I", tickets, at + 8, begins - 3600)
     assert tickets != path.read_bytes()
     path.write_bytes(tickets)

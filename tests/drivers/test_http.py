@@ -118,7 +118,7 @@ def test_reading_on_after_a_break_is_not_the_end(httpd: Httpd, driver: HttpDrive
 
 
 def test_a_server_that_stops_sending_times_out(httpd: Httpd, secrets):
-    driver = HttpDriver({}, secrets, read_timeout=0.2)
+    driver = HttpDriver({}, secrets, read_timeout=2.0)
     url = httpd.on("/slow", Answer(200, b"half", length=8, hangs=True))
     with driver.open(url) as stream:
         assert stream.read(4) == b"half"
@@ -136,9 +136,10 @@ def test_a_server_that_does_not_answer_times_out(secrets):
 
 
 def test_nobody_at_the_port_is_unavailable(driver: HttpDriver):
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
-    found = failure(driver, f"http://user:hidden@127.0.0.1:{port}/x?y=hidden")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and deaf: nobody else gets the port
+        port = nobody.getsockname()[1]
+        found = failure(driver, f"http://user:hidden@127.0.0.1:{port}/x?y=hidden")
 
     assert type(found) is Unavailable
     assert found.message == f"GET http://127.0.0.1:{port}/x?…: Connection refused"
@@ -257,9 +258,10 @@ def test_no_proxy_is_obeyed_for_every_hop(httpd: Httpd, driver: HttpDriver, monk
 
 
 def test_a_proxy_that_is_down_is_unavailable(driver: HttpDriver, monkeypatch: pytest.MonkeyPatch):
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        monkeypatch.setenv("http_proxy", f"127.0.0.1:{gone.getsockname()[1]}")
-    assert type(failure(driver, "http://a.invalid/x")) is Unavailable
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("http_proxy", f"127.0.0.1:{nobody.getsockname()[1]}")
+        assert type(failure(driver, "http://a.invalid/x")) is Unavailable
 
 
 def test_a_proxy_of_another_kind_is_refused(driver: HttpDriver, monkeypatch: pytest.MonkeyPatch):

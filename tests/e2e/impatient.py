@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ class ImpatientS3Driver(S3Driver):
     """By the options that every driver takes."""
 
     def __init__(self, config: Mapping[str, Any], secrets: SecretReader) -> None:
-        super().__init__(config, secrets, connect_timeout=1.0, read_timeout=2.0)
+        super().__init__(config, secrets, connect_timeout=1.0, read_timeout=float(os.environ.get("READ_TIMEOUT", "2")))
 
 
 if __name__ == "__main__":

@@ -229,7 +229,8 @@ def test_the_api_server_goes_and_comes_back(cluster: Cluster) -> None:
     here.wait_pod("during", _running)
     with cluster.api_down(), pytest.raises(urllib3.exceptions.HTTPError):
         here.pod("during")
-    assert here.exec("during", "main", ["kill", "1"])[0] == 0
+    # The container's end may kill the one who asked for it before that has ended by itself.
+    assert here.exec("during", "main", ["kill", "1"])[0] in {0, 137}
     assert _terminated(here.wait_ended("during"), "main")["exitCode"] == 5
 
 

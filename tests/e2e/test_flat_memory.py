@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,9 @@ def test_five_gib_take_no_more_memory_than_half_a_gib(tmp_path):
             peaks["load"].append(moved("load", back, secrets, config, f"{size}.tgz"))
             names = [path.name for path in tree.iterdir()]
             assert filecmp.cmpfiles(tree, back, names, shallow=False)[0] == names
+            for directory in (tree, back):
+                shutil.rmtree(directory)  # pytest keeps the directories of three runs
+    shutil.rmtree(tmp_path / "weed")
 
     print("peak MiB at 512 MiB and 5 GiB:", peaks)
     for small, large in peaks.values():

@@ -192,9 +192,9 @@ def test_a_network_that_is_cut_until_an_attempt_has_failed(transfer, verdict):
 
 
 def test_a_network_that_is_silent_for_a_moment_costs_no_attempt(transfer):
-    """Shorter than the time-out: TCP sends again what was lost."""
+    """Shorter than the time-out: TCP sends again what was lost, at last after some seconds."""
     transfer.store.way.cut(after=MIDST)
-    program = transfer.start(**SOON)
+    program = transfer.start(**SOON, READ_TIMEOUT="20")
     transfer.store.way.await_cut()
 
     threading.Event().wait(0.5)

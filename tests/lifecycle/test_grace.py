@@ -139,7 +139,12 @@ def test_in_one_second_the_report_goes_out_before_the_pod_is_killed(world):
 def test_a_log_that_never_ends_costs_only_itself(world):
     world.pod.settings = type(world.pod.settings)(parallelism=3)
     deleted(world, 30.0)
-    world.runtime.script = Script(open_output=[None, world.after(1e6)])
+    opened = world.runtime.open_output
+
+    def open_output(container, *, combined):
+        return world.after(1e6)() if combined else opened(container, combined=combined)
+
+    world.runtime.open_output = open_output
 
     assert world.wait() == 1
     [report] = world.control.reports

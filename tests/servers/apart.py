@@ -7,8 +7,11 @@ inside see each other and nothing of the machine, and a run that is killed leave
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -80,9 +83,23 @@ def _left(kind: str, flag: int) -> Iterator[None]:
         try:
             yield
         finally:
-            kernel.call("setns", machine, flag)
+            _enter(machine, flag)
     finally:
         os.close(machine)
+
+
+def _enter(namespace: int, flag: int) -> None:
+    """The kernel refuses it to who shares its root with a thread, and one that was joined may still be leaving it."""
+    until = time.monotonic() + 10
+    while True:
+        try:
+            kernel.call("setns", namespace, flag)
+        except OSError as error:
+            if error.errno != errno.EINVAL or time.monotonic() > until:
+                raise
+            threading.Event().wait(0.001)
+        else:
+            return
 
 
 class Way:

@@ -121,7 +121,7 @@ def truncated(stage: Stage) -> Iterator[Scene]:
 
 @fault("slow server", "load")
 def falls_silent(stage: Stage) -> Iterator[Scene]:
-    yield from _proxied(stage, "silence", options={"read_timeout": 1.0})
+    yield from _proxied(stage, "silence", options={"read_timeout": 2.5})
 
 
 def _proxied(stage: Stage, kind: str, **more: Any) -> Iterator[Scene]:

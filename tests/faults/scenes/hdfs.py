@@ -163,7 +163,7 @@ def truncated(stage: Stage) -> Iterator[Scene]:
 def slow(stage: Stage) -> Iterator[Scene]:
     upward = stage.verb == "save"
     faults = Fault("silence", after=_HERE, upward=upward), Fault("silence", times=1000, upward=upward)
-    yield from _at_data_node(stage, *faults, options={"read_timeout": 1.0})
+    yield from _at_data_node(stage, *faults, options={"read_timeout": 2.5})
 
 
 @fault("one lost connection to a data node", "load")
