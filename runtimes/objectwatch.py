@@ -78,7 +78,7 @@ class ObjectWatch(Generic[S]):
         self._thread: threading.Thread | None = None
         self._state: S | None = None
         self._error: LifecycleError | None = None
-        self._version = ""
+        self._version = self._looked = ""
         self._was_open = False
         self._refused_since: float | None = None
         self._listeners: list[Callable[[S], None]] = []
@@ -200,22 +200,30 @@ class ObjectWatch(Generic[S]):
             ("timeoutSeconds", str(_WATCH)),
             ("allowWatchBookmarks", "true"),
         ]
-        if self._version:
-            query.append(("resourceVersion", self._version))
-        else:
-            # Its own version is none to watch from: that of one that has not changed for long is too old.
-            self._show(self.get())
+        anew = not self._version
+        if anew:
+            self._look()
+        # Its own version is none to watch from: that of one that has not changed for long is too old. From 0 the server
+        # has begun to watch when it answers; without a version it may only list then what there is, some time later.
+        query.append(("resourceVersion", self._version or "0"))
         with self._api.open("watch", self._path, self._resource, query=query, silence=_WATCH + 15.0) as answer:
             self._answer = answer
             if self._over.is_set():  # closed meanwhile, when there was no answer to abort
                 return
             self._was_open, self._refused_since = True, None
             try:
+                if anew:
+                    self._look()  # once more: of what was deleted before it began to watch it tells nothing
                 for line in answer.lines():
                     if line.strip():
                         yield _event(line)
             finally:
                 self._answer = None
+
+    def _look(self) -> None:
+        found = self._api.call("get", f"{self._path}/{self.name}", self._resource)
+        self._looked = found["metadata"].get("resourceVersion", "")
+        self._show(self._see(found))
 
     def _take(self, event: Mapping[str, Any]) -> None:
         kind, found = event["type"], event["object"]
@@ -226,7 +234,8 @@ class ObjectWatch(Generic[S]):
         if kind == "DELETED":
             self._show(self._see(found))
             raise NotFound(f"the {self.kind} {self.name!r} has been deleted")
-        if kind != "BOOKMARK":
+        # A server's cache begins with what it has, which may be older than what it gave by a get.
+        if kind != "BOOKMARK" and not _older(self._version, self._looked):
             self._show(self._see(found))
 
     def _show(self, state: S) -> None:
@@ -235,6 +244,11 @@ class ObjectWatch(Generic[S]):
             self._changed.notify_all()
         for told in tuple(self._listeners):
             told(state)
+
+
+def _older(version: str, than: str) -> bool:
+    """By the numbers that versions are on every server (KEP-5504); what is none is never older."""
+    return version.isdecimal() and than.isdecimal() and int(version) < int(than)
 
 
 def _event(line: bytes) -> dict[str, Any]:

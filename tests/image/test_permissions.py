@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from tests.pods import layout
+from tests.pods.case import MOUNT, VOLUME
 from tests.servers import rbac
 from tests.servers.apiserver import container
 from tests.servers.dockerd import BUSYBOX
@@ -22,7 +24,9 @@ MATRIX = {
     ("workflowtaskresults", ""): ("get", "create", "patch"),
 }
 
-SIDECAR = "trap 'exit 0' TERM; sleep 99999 & wait"
+SIDECAR = "trap 'exit 0' TERM; touch /work/up; sleep 99999 & wait"
+MAIN = "until [ -e /work/up ]; do usleep 20000; done; echo hello"
+"""It waits for the sidecar: one that the kubelet begins after main's end is stopped by nobody."""
 WATCHING = {"get pods", "watch pods", "patch pods"}
 
 
@@ -62,7 +66,10 @@ def test_the_account_may_do_this_and_nothing_else(kubernetes_docker, files, gran
         for document in rbac.documents(name, namespace):
             kubernetes_docker.apply(document)
 
-    assert allowed(kubernetes_docker, namespace) == granted
+    until = time.monotonic() + 30  # the authorizer hears of a new role by a watch of its own
+    while not granted <= (found := allowed(kubernetes_docker, namespace)) and time.monotonic() < until:
+        pass
+    assert found == granted
 
 
 @pytest.mark.parametrize("runtime", ["docker", "k8sapi", "kubelet", "pns"])
@@ -76,8 +83,9 @@ def test_they_are_enough_for_a_pod_with_a_result_and_a_sidecar(kubernetes_docker
     cluster.api.wait(accounts, rbac.ACCOUNT, lambda one: one and one.get("secrets"))
     template = {
         "name": "t",
-        "script": {"image": BUSYBOX, "command": ["sh"], "source": "echo hello"},
-        "sidecars": [{"name": "other", "image": BUSYBOX, "command": ["sh", "-c", SIDECAR]}],
+        "script": {"image": BUSYBOX, "command": ["sh"], "source": MAIN, "volumeMounts": [MOUNT]},
+        "sidecars": [{"name": "other", "image": BUSYBOX, "command": ["sh", "-c", SIDECAR], "mirrorVolumeMounts": True}],
+        "volumes": [VOLUME],
     }
     options = layout.Options(
         name="p", executor_image=EXECUTOR, wait=layout.Side("v2.3", runtime), namespace=namespace.name,

@@ -17,6 +17,9 @@ GRACE = {"ARGO_TERMINATION_GRACE_PERIOD_SECONDS": "3"}
 
 OBEDIENT = "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done"
 STUBBORN = "trap '' TERM; while :; do sleep 1; done"
+UP = "touch /work/up"
+UNTIL_UP = "until [ -e /work/up ]; do usleep 20000; done"
+"""A main that ends before the kubelet has begun a sidecar leaves one that nobody stops: main waits for its trap."""
 
 
 def _with(main: str, case: Case, **more: Any) -> Json:
@@ -36,15 +39,17 @@ def _with(main: str, case: Case, **more: Any) -> Json:
 def _sidecars(case: Case) -> Json:
     sidecars = [
         {"name": "first", "mirrorVolumeMounts": True} | shell("echo seen > /work/first"),
-        {"name": "obedient"} | shell(OBEDIENT),
+        {"name": "obedient", "mirrorVolumeMounts": True} | shell(OBEDIENT.replace("TERM;", f"TERM; {UP};", 1)),
     ]
-    # Main waits for the one that ends first: a volume is all they share.
-    main = "until [ -s /work/first ]; do usleep 20000; done; cp /work/first /work/p"
+    # Main waits for the one that ends first, and for the other: a volume is all they share.
+    main = f"{UNTIL_UP}; until [ -s /work/first ]; do usleep 20000; done; cp /work/first /work/p"
     return _with(main, case, sidecars=sidecars)
 
 
 def _stubborn(case: Case) -> Json:
-    return _with("echo x > /work/p", case, sidecars=[{"name": "stubborn"} | shell(STUBBORN)])
+    stubborn = shell(STUBBORN.replace("TERM;", f"TERM; {UP};", 1))
+    sidecars = [{"name": "stubborn", "mirrorVolumeMounts": True} | stubborn]
+    return _with(f"{UNTIL_UP}; echo x > /work/p", case, sidecars=sidecars)
 
 
 def _injected(case: Case) -> Json:

@@ -46,11 +46,12 @@ def over(watch: PodWatch) -> None:
         assert not thread.is_alive()
 
 
-def watch(version: str = "") -> str:
+def watch(version: str = "0") -> str:
     """What is asked for to watch the pod, from a version on."""
     query = {
         "watch": "true", "fieldSelector": "metadata.name=p", "timeoutSeconds": "290", "allowWatchBookmarks": "true",
-    } | ({"resourceVersion": version} if version else {})  # fmt: skip
+        "resourceVersion": version,
+    }  # fmt: skip
     return f"/api/v1/namespaces/flows/pods?{urlencode(query)}"
 
 

@@ -110,7 +110,7 @@ def test_a_silent_server_is_not_waited_for_for_ever(server):
     server.on(f"{POD}/log", Answer(200, b"some", length=1000, hangs=True))
 
     with (
-        api_of(server).open("get", f"{POD}/log", "pods/log", silence=0.05) as answer,
+        api_of(server).open("get", f"{POD}/log", "pods/log", silence=1.0) as answer,
         pytest.raises(TimedOut),
     ):
         b"".join(iter(answer.read1, b""))

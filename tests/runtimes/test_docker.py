@@ -191,7 +191,9 @@ def watched(tmp_path, pod, *answers):
     """A runtime of the pod in a cluster whose API server answers a watch so."""
     name = pod.labels["io.kubernetes.pod.name"]
     httpd = Httpd()
-    query = f"watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds=290&allowWatchBookmarks=true"
+    query = (
+        f"watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=0"
+    )
     httpd.on(f"/api/v1/namespaces/argo/pods/{name}", Answer(body=b'{"metadata": {"name": "p"}}'))
     httpd.on(f"/api/v1/namespaces/argo/pods?{query}", *answers)
     here = Surroundings(
@@ -357,7 +359,7 @@ def test_a_signal_to_what_was_removed_is_success(pod, number):
 
 
 def test_stdout_and_stderr_are_told_apart_and_keep_their_order(pod):
-    main = pod.run("echo 1; sleep 0.2; echo 2 >&2; sleep 0.2; printf 3")
+    main = pod.run("echo 1; sleep 1; echo 2 >&2; sleep 1; printf 3")
 
     assert output(pod, main) == b"1\n3"
     assert output(pod, main, combined=True) == b"1\n2\n3"
@@ -524,7 +526,8 @@ def test_files_of_a_main_that_was_removed_are_lost_and_not_just_missing(pod):
 
 @pytest.mark.parametrize("kind", ["cut", "end"])
 def test_a_stream_of_files_that_breaks_is_not_taken_for_a_short_one(proxied, kind):
-    main = proxied.run("head -c 3000000 /dev/zero > /tmp/file")
+    # More than loopback's buffers take: the fault is planned when the stream is open.
+    main = proxied.run("head -c 30000000 /dev/zero > /tmp/file")
     opened = (proxied.runtime.open_file, proxied.runtime.open_tar)
     for work in opened:
         with work(main, "/tmp/file") as stream:

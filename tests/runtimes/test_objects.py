@@ -18,6 +18,7 @@ from lifecycle.ports import ExecutionControl, Surroundings
 from lifecycle.resource import RESOURCE
 from lifecycle.table import Verdict
 from lifecycle.template import Template
+from runtimes.objectwatch import ObjectWatch
 from tests.fakes import FakeControl
 from tests.servers.dockerd import BUSYBOX
 
@@ -265,23 +266,24 @@ def test_without_permission_the_message_names_the_verb(kubernetes_docker: Cluste
 
 
 @pytest.fixture
-def waiting(step: Step, request: pytest.FixtureRequest) -> Iterator[tuple[Pod, threading.Thread, list[Verdict]]]:
-    """A step that waits for a config map to say so."""
+def waiting(
+    step: Step, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Pod, threading.Thread, list[Verdict]]]:
+    """A step that waits for a config map to say so; its watch is open."""
     name = request.node.name.replace("_", "-")
     pod = step.pod({"action": "create", "manifest": manifest(name), "successCondition": "data.done=yes"})
     verdicts: list[Verdict] = []
-    entered = threading.Event()
-    write = pod.journal.write
+    opened, take = threading.Event(), ObjectWatch._take
 
-    def told(kind: str, **fields: Any) -> None:
-        write(kind, **fields)
-        if kind == "enter" and fields["phase"] == "watching":
-            entered.set()
+    def taken(self: ObjectWatch[Any], event: Any) -> None:
+        take(self, event)
+        if self.name == name:  # the first event: the server watches
+            opened.set()
 
-    pod.journal.write = told  # type: ignore[method-assign]
+    monkeypatch.setattr(ObjectWatch, "_take", taken)
     thread = threading.Thread(target=lambda: verdicts.append(Engine(RESOURCE, pod).run()))
     thread.start()
-    assert entered.wait(60)
+    assert opened.wait(60)
     yield pod, thread, verdicts
     thread.join(60)
     assert not thread.is_alive()

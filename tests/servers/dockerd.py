@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BUSYBOX = "busybox:test"
 """The image of a pod's main: a static busybox, and nothing else."""
 
-NOTICES_MEMORY = 5
+NOTICES_MEMORY = 10
 """Containers of which it notices that the kernel has killed one for its memory. It hears of that and of the exit by two
 events, and forgets the former if the latter comes first."""
 

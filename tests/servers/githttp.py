@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.servers.process import free_port, needs, started_process
+from tests.servers.process import free_ports, needs, started_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,7 @@ class GitHttp:
         nginx = needs("nginx, fcgiwrap and openssl", "nginx", "fcgiwrap", "openssl", "git")
         fcgiwrap = needs("fcgiwrap", "fcgiwrap")
         where = subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout.strip()
-        port, tls_port = free_port(), free_port()
+        port, tls_port = free_ports(2)
         with tempfile.TemporaryDirectory(prefix="githttp-") as made:  # a socket's path has 107 characters at most
             room = Path(made)
             hashed = subprocess.run(

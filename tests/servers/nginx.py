@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.servers.process import free_port, needs, started_process
+from tests.servers.process import free_ports, needs, started_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ class Nginx:
         data = directory / "data"
         data.mkdir()
         (directory / "htpasswd").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
-        ports = {name: free_port() for name in ("http", "https", "mtls")}
+        ports = dict(zip(("http", "https", "mtls"), free_ports(3), strict=True))
         words = {"directory": directory, "data": data, "introspect": introspect, "client": client, "root": _ROOT}
         words |= {"certificate": certificate[0], "key": certificate[1], **ports}
         (directory / "conf").write_text(_CONFIG % (words | {"locations": _LOCATIONS % words}))
