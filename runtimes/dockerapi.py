@@ -218,15 +218,19 @@ class Daemon:
                 self._parse()
                 # It asks the daemon for its version, 12 ms: an old one knows no new paths, and since 29 a new one
                 # refuses old ones, so that no number would do for all.
+                wrong: tuple[type[Exception], ...] = (*failures(), TypeError, ValueError, KeyError, AttributeError)
                 try:
                     options = kwargs_from_env(environment=dict(self._environ) or {"": ""})
                     client = docker.APIClient(**({"base_url": self.host} | options), version="auto", timeout=_ANSWER)
                     # The SDK's own calls have them; ours are plain requests of its session.
                     client.headers.update(client._general_configs.get("HttpHeaders") or {})  # noqa: SLF001
-                except failures() as error:
+                except wrong as error:
+                    if _of_configuration(error):
+                        raise BadRequest(
+                            "docker's configuration cannot be read",
+                            remedy="correct config.json in ~/.docker, or in the directory that DOCKER_CONFIG names",
+                        ) from None  # its text quotes it
                     raise self._broken("GET /version", error) from _harmless(error)
-                except (TypeError, ValueError, KeyError, AttributeError):  # their texts quote the configuration
-                    raise _misconfigured() from None
                 for noisy in ("docker", "urllib3"):
                     logging.getLogger(noisy).setLevel(logging.WARNING)
                 self._made = client
@@ -258,11 +262,8 @@ class Daemon:
         return broken(f"{where}: the docker daemon at {self.place}", error)
 
     def _of_client(self, cause: BaseException, where: str) -> LifecycleError | None:
-        import requests  # noqa: PLC0415 - it, or the SDK, raised the error
-        from docker import errors  # noqa: PLC0415
+        from docker import errors  # noqa: PLC0415 - it raised the error
 
-        if isinstance(cause, (errors.InvalidConfigFile, requests.exceptions.InvalidHeader, AttributeError, TypeError)):
-            return _misconfigured()
         if isinstance(cause, errors.APIError) and cause.response is not None:
             return self._refusal(cause.response.status_code, where, _message(cause.response))
         if isinstance(cause, errors.InvalidVersion):
@@ -353,11 +354,15 @@ def _message(response: Any) -> str:
     return " ".join(quoted(response, text).split())[:600]
 
 
-def _misconfigured() -> BadRequest:
-    return BadRequest(
-        "docker's configuration cannot be read",
-        remedy="correct config.json in ~/.docker, or in the directory that DOCKER_CONFIG names",
-    )
+def _of_configuration(error: Exception) -> bool:
+    """Whether a client could not be made because config.json has another form: the SDK reads it as it comes."""
+    import requests  # noqa: PLC0415 - it, or the SDK, raised the error
+    from docker import errors  # noqa: PLC0415
+
+    if not isinstance(error, failures()):
+        return True
+    forms = (errors.InvalidConfigFile, requests.exceptions.InvalidHeader, AttributeError, TypeError)
+    return any(isinstance(cause, forms) for cause in causes(error))
 
 
 def _harmless(error: Exception) -> Exception | None:

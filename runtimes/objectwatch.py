@@ -95,7 +95,11 @@ class ObjectWatch(Generic[S]):
         Raises:
             LifecycleError: as :meth:`ApiServer.call`.
         """
-        return self._see(self._api.call("get", f"{self._path}/{self.name}", self._resource))
+        return self._see(self._ask())
+
+    def _ask(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._api.call("get", f"{self._path}/{self.name}", self._resource)
+        return found
 
     def listen(self, told: Callable[[S], None]) -> None:
         """Call ``told`` with each state that is seen from now on; that alone begins no watch."""
@@ -221,7 +225,7 @@ class ObjectWatch(Generic[S]):
                 self._answer = None
 
     def _look(self) -> None:
-        found = self._api.call("get", f"{self._path}/{self.name}", self._resource)
+        found = self._ask()
         self._looked = found["metadata"].get("resourceVersion", "")
         self._show(self._see(found))
 

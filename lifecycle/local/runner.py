@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -121,30 +122,26 @@ class LocalRun:
         prepared, watcher = self._prepared, self._watcher
         workdir = prepared.workdir
         files = LocalFiles(workdir / POD_DIR, prepared.layout.host_mounts, prepared.secrets)
-        kept = self._kept(files)
-        file_journal = kept.journal
-        observer = Outcomes(watcher, file_journal, prepared.notes, kept.known.stays)
-        try:
+        with closing(self._kept(files)) as kept:
+            file_journal = kept.journal
+            observer = Outcomes(watcher, file_journal, prepared.notes, kept.known.stays)
             if self._resumed and not kept.known.ended:
                 # Before the first phase: for who asks the wrong daemon, every container is lost.
                 self._sandboxes.check(self._environ, workdir / POD_DIR)
             sandbox = self._sandboxes(workdir / POD_DIR, prepared.identity.pod, watcher.wrote if watcher else None)
-        except BaseException:
-            kept.close()
-            raise
-        try:
-            pod = self._pod(files, _Told(file_journal, watcher) if watcher else file_journal, sandbox, objects, kept)
-            if self._faults:
-                self._faults.inject(pod)
-            if watcher:
-                watcher.begun(prepared)
-            say = (lambda text: watcher.told("note", {"text": text})) if watcher else None
-            with observed(pod, self._environ, observer, say=say) as seen, handle_signals(pod, seen.ask):
-                arm_deadline(pod)
-                Engine(prepared.table, pod, environ=self._environ, observer=seen).run()
-        finally:
-            left = _closed(sandbox)
-            kept.close()
+            try:
+                journal = _Told(file_journal, watcher) if watcher else file_journal
+                pod = self._pod(files, journal, sandbox, objects, kept)
+                if self._faults:
+                    self._faults.inject(pod)
+                if watcher:
+                    watcher.begun(prepared)
+                say = (lambda text: watcher.told("note", {"text": text})) if watcher else None
+                with observed(pod, self._environ, observer, say=say) as seen, handle_signals(pod, seen.ask):
+                    arm_deadline(pod)
+                    Engine(prepared.table, pod, environ=self._environ, observer=seen).run()
+            finally:
+                left = _closed(sandbox)
         if kept.known.state and not pod.found.outputs:
             pod.found.outputs = reported(workdir / REPORT)
         notes = [kept.known.headline, *kept.known.notes, left]

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import itertools
 import os
-import socket
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,6 +27,7 @@ from tests.servers.fixtures import Secrets
 from tests.servers.gitdaemon import GitDaemon
 from tests.servers.githttp import PASSWORD, USER, GitHttp
 from tests.servers.httpd import Answer, Httpd
+from tests.servers.process import deaf_port
 from tests.servers.proxy import Fault, Proxy
 from tests.servers.repository import Repository, git
 from tests.servers.sshd import Sshd
@@ -212,9 +212,8 @@ def test_an_empty_repository_over_http(tmp_path, creds, githttp: GitHttp, fresh)
 
 
 def test_nobody_answers(tmp_path, secrets):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # bound and deaf: nobody else gets the port
-        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+    with deaf_port() as port:
+        address = f"127.0.0.1:{port}"
         assert type(failure(tmp_path, secrets, f"http://{address}/r.git")) is Unavailable
         (tmp_path / "tree").rmdir()
         assert type(failure(tmp_path, secrets, f"git://{address}/r.git")) is Unavailable

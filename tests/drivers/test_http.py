@@ -23,6 +23,7 @@ from lifecycle.errors import (
     Unsupported,
 )
 from tests.servers.httpd import Answer, Httpd
+from tests.servers.process import deaf_port
 
 
 @pytest.fixture
@@ -136,9 +137,7 @@ def test_a_server_that_does_not_answer_times_out(secrets):
 
 
 def test_nobody_at_the_port_is_unavailable(driver: HttpDriver):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # bound and deaf: nobody else gets the port
-        port = nobody.getsockname()[1]
+    with deaf_port() as port:
         found = failure(driver, f"http://user:hidden@127.0.0.1:{port}/x?y=hidden")
 
     assert type(found) is Unavailable
@@ -258,9 +257,8 @@ def test_no_proxy_is_obeyed_for_every_hop(httpd: Httpd, driver: HttpDriver, monk
 
 
 def test_a_proxy_that_is_down_is_unavailable(driver: HttpDriver, monkeypatch: pytest.MonkeyPatch):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("http_proxy", f"127.0.0.1:{nobody.getsockname()[1]}")
+    with deaf_port() as port:
+        monkeypatch.setenv("http_proxy", f"127.0.0.1:{port}")
         assert type(failure(driver, "http://a.invalid/x")) is Unavailable
 
 

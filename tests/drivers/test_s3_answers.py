@@ -30,6 +30,7 @@ from lifecycle.errors import (
     Unsupported,
 )
 from tests.servers.httpd import Answer, Httpd
+from tests.servers.process import deaf_port
 
 SELECTORS = {f"{name}KeySecret": {"name": "s3", "key": name} for name in ("access", "secret")}
 
@@ -216,9 +217,7 @@ def test_a_role_that_may_not_be_assumed_is_told(
 
 
 def test_nobody_at_the_port_is_unavailable(config: dict[str, Any], secrets):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # bound and deaf: nobody else gets the port
-        port = nobody.getsockname()[1]
+    with deaf_port() as port:
         found = failure(lambda: S3Driver(config | {"endpoint": f"127.0.0.1:{port}"}, secrets).open("key"))
 
     assert type(found) is Unavailable

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-import socket
 import stat
 import tarfile
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ import pytest
 from lifecycle.ports import ExitStatus
 from tests.e2e.conftest import AT_ONCE, QUICK_RETRIES, entries
 from tests.servers.httpd import Answer
+from tests.servers.process import deaf_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -855,9 +855,8 @@ def test_a_secret_is_nowhere_but_in_its_file(controlled):
     (controlled.secrets / "s").mkdir()
     (controlled.secrets / "s/key").write_text(canary)
     selector = {"name": "s", "key": "key"}
-    with socket.socket() as closed:  # bound and not listening: whoever connects is refused
-        closed.bind(("127.0.0.1", 0))
-        nobody = f"127.0.0.1:{closed.getsockname()[1]}"
+    with deaf_port() as port:
+        nobody = f"127.0.0.1:{port}"
         secret = {"secretKeyRef": selector}
         s3 = {"endpoint": nobody, "bucket": "b", "insecure": True, "accessKeySecret": selector,
               "secretKeySecret": selector, "key": "k"}  # fmt: skip

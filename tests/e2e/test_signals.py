@@ -90,8 +90,8 @@ def processes(marker: str) -> dict[int, str]:
 
 
 def mounts() -> list[str]:
-    """But those of containers, which a daemon takes away when it likes."""
-    return [line for line in Path("/proc/self/mounts").read_text().splitlines() if not line.startswith("overlay ")]
+    """But those of docker's containers, which the daemon takes away when it likes."""
+    return [line for line in Path("/proc/self/mounts").read_text().splitlines() if "/overlay2/" not in line]
 
 
 class Watched:

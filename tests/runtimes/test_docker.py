@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -31,6 +32,8 @@ from lifecycle.errors import (
 from lifecycle.ports import Container, ExitStatus, Surroundings
 from runtimes.docker import NAMESPACE, UID, DockerRuntime
 from runtimes.dockerapi import Daemon
+from runtimes.pods import PodWatch
+from tests.runtimes.apiserver_by_script import over
 from tests.runtimes.dockerpods import HANGS, DockerPod, await_no_threads
 from tests.servers.dockerd import NOTICES_MEMORY
 from tests.servers.httpd import Answer, Httpd
@@ -187,20 +190,24 @@ def test_pods_of_one_name_in_two_namespaces_are_not_guessed_between(pod):
 # --- a cluster, by script ---------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
 def watched(tmp_path, pod, *answers):
-    """A runtime of the pod in a cluster whose API server answers a watch so."""
+    """The API server of a cluster that answers a watch of the pod so, and a runtime of the pod there."""
     name = pod.labels["io.kubernetes.pod.name"]
-    httpd = Httpd()
     query = (
         f"watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=0"
     )
-    httpd.on(f"/api/v1/namespaces/argo/pods/{name}", Answer(body=b'{"metadata": {"name": "p"}}'))
-    httpd.on(f"/api/v1/namespaces/argo/pods?{query}", *answers)
-    here = Surroundings(
-        name, {"DOCKER_HOST": pod.dockerd.url, "HOME": str(tmp_path)}, tmp_path / "annotations",
-        {"server": httpd.url, "namespace": "argo"},
-    )  # fmt: skip
-    return httpd, DockerRuntime.from_pod(here)
+    with Httpd() as httpd:
+        httpd.on(f"/api/v1/namespaces/argo/pods/{name}", Answer(body=b'{"metadata": {"name": "p"}}'))
+        httpd.on(f"/api/v1/namespaces/argo/pods?{query}", *answers)
+        here = Surroundings(
+            name, {"DOCKER_HOST": pod.dockerd.url, "HOME": str(tmp_path)}, tmp_path / "annotations",
+            {"server": httpd.url, "namespace": "argo"},
+        )  # fmt: skip
+        try:
+            yield httpd, DockerRuntime.from_pod(here)
+        finally:
+            over(PodWatch.of(here))  # else it asks for the pod until the end of all tests
 
 
 FORBIDDEN = Answer(403, b'{"kind": "Status", "reason": "Forbidden", "message": "no"}')
@@ -219,8 +226,8 @@ def _no_kubeconfig(monkeypatch, tmp_path):
 
 def test_the_kubelet_s_word_that_main_never_starts_ends_the_search(pod, tmp_path):
     waiting = {"name": "main", "state": {"waiting": {"reason": "InvalidImageName", "message": "no such name: A:b:c"}}}
-    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [waiting]}), length=-1), GONE)
-    with httpd, pytest.raises(MainNotStarted, match="no such name: A:b:c"):
+    answers = (Answer(body=event({"containerStatuses": [waiting]}), length=-1), GONE)
+    with watched(tmp_path, pod, *answers) as (_, runtime), pytest.raises(MainNotStarted, match="no such name: A:b:c"):
         runtime.find_main(NEVER)
     await_no_threads()
 
@@ -228,16 +235,14 @@ def test_the_kubelet_s_word_that_main_never_starts_ends_the_search(pod, tmp_path
 def test_a_main_that_could_not_be_started_and_was_removed_has_ended_as_the_cluster_says(pod, tmp_path):
     said = {"exitCode": 127, "reason": "ContainerCannotRun", "message": "no such program"}
     ended = {"name": "main", "state": {"terminated": said}, "containerID": f"docker://{'0' * 64}"}
-    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [ended]}), length=-1), GONE)
-    with httpd:
+    with watched(tmp_path, pod, Answer(body=event({"containerStatuses": [ended]}), length=-1), GONE) as (_, runtime):
         main = runtime.find_main(NEVER)
 
         assert runtime.wait(main, NEVER) == ExitStatus(127, "ContainerCannotRun", "no such program")
 
 
 def test_where_the_pod_may_not_be_watched_docker_alone_tells(pod, tmp_path, caplog):
-    httpd, runtime = watched(tmp_path, pod, FORBIDDEN)
-    with httpd, caplog.at_level("INFO", "argoexec"):
+    with watched(tmp_path, pod, FORBIDDEN) as (httpd, runtime), caplog.at_level("INFO", "argoexec"):
         end = in_thread(lambda: runtime.find_main(NEVER))
         httpd.await_requests(2)
         main = pod.start("main", *FOR_EVER)
@@ -248,8 +253,8 @@ def test_where_the_pod_may_not_be_watched_docker_alone_tells(pod, tmp_path, capl
 
 def test_a_main_of_another_runtime_is_not_waited_for_until_the_end_of_time(pod, tmp_path):
     running = {"name": "main", "state": {"running": {}}, "containerID": "containerd://0123456789abcdef"}
-    httpd, runtime = watched(tmp_path, pod, Answer(body=event({"containerStatuses": [running]}), length=-1), GONE)
-    with httpd, pytest.raises(BadRequest, match="0123456789ab") as caught:
+    answers = (Answer(body=event({"containerStatuses": [running]}), length=-1), GONE)
+    with watched(tmp_path, pod, *answers) as (_, runtime), pytest.raises(BadRequest, match="0123456789ab") as caught:
         runtime.find_main(NEVER)
     assert "ARGO_CONTAINER_RUNTIME_EXECUTOR" in caught.value.remedy
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import partial
 from urllib.parse import quote_plus
 
 import pytest
@@ -56,10 +57,11 @@ def sandbox(daemon, tmp_path):
 def test_an_image_that_is_not_here_is_pulled_and_a_person_is_told(daemon, sandbox):
     daemon.on(PULL, Answer(body=b'{"status": "Pulling"}\n{"status": "Download complete"}\n'))
 
-    said: list[str] = []
-    fetch(sandbox._daemon, IMAGE, NEVER, said.append)
+    fetch(sandbox._daemon, IMAGE, NEVER, partial(sandbox._say, IMAGE))
 
-    assert said == ["pulling the image registry.test/a/b:1", "the image registry.test/a/b:1 is here"]
+    assert sandbox.said == [
+        b"[pulling the image registry.test/a/b:1]", b"[the image registry.test/a/b:1 is here]",
+    ]  # fmt: skip
 
 
 def test_an_image_that_is_here_is_not_pulled_unless_the_template_says_so(daemon, sandbox):

@@ -64,6 +64,14 @@ def free_ports(count: int) -> list[int]:
         return [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count)]
 
 
+@contextlib.contextmanager
+def deaf_port() -> Iterator[int]:
+    """A port that is bound and not listened at: whoever connects is refused, and nobody else gets it meanwhile."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        yield nobody.getsockname()[1]
+
+
 def await_ready(
     what: str,
     processes: Sequence[subprocess.Popen[bytes]],

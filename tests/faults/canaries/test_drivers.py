@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import io
-import socket
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from tests.faults.canaries import ssh
 from tests.faults.canaries.canary import Canaries, told
 from tests.faults.canaries.echo import ANSWERS, Echo, FtpEcho
 from tests.faults.canaries.pods import ENCRYPTED, FEW, FTP, LOCATIONS, NOWHERE, OTHER_PROTOCOLS, SSH, Pod
+from tests.servers.process import deaf_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,10 +56,9 @@ def far_ends(kind: str) -> tuple[str, ...]:
 def far_end(name: str, kind: str, certificate: Any) -> Iterator[tuple[str, Echo | ssh.SshEcho | None]]:
     """The URL of what is there, and the server."""
     if name == "refused":
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))  # bound and deaf: nobody else gets the port
+        with deaf_port() as port:
             scheme = "https" if kind in ENCRYPTED else "http"
-            yield f"{scheme}://127.0.0.1:{free.getsockname()[1]}", None
+            yield f"{scheme}://127.0.0.1:{port}", None
         return
     if kind in FTP:
         with FtpEcho() as ftp:
